@@ -1,0 +1,162 @@
+"""The contract that every backend keeps: what it can do here, convert, load as a runner, describe.
+
+A backend is one file that writes the `*_impl` methods; the public ones check state and results once,
+here. Nothing outside a backend's file asks which backend it is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from trt_pipeline.errors import InputError, Unsupported
+from trt_pipeline.frozen import Frozen
+from trt_pipeline.model.contract import Contract, SignatureContract
+from trt_pipeline.model.operations import Operation
+
+Array = npt.NDArray[Any]
+ArtifactKind = Literal["savedmodel", "onnx"]
+
+
+class Artifact(Frozen):
+    """What a conversion made: a folder, and what it is."""
+
+    kind: ArtifactKind
+    files: dict[str, str]
+    """Signature -> its file or folder, relative to the artifact's folder."""
+    description: dict[str, Any] = {}
+    """Facts worth showing: operation counts, the share that runs in the asked precision, ..."""
+
+
+class ConversionRequest(Frozen):
+    """Everything that a conversion may depend on; its digest is the conversion's cache key."""
+
+    model: Path
+    tags: tuple[str, ...]
+    signatures: tuple[str, ...]
+    precision: str
+    samples: dict[str, Path] = {}
+    """Signature -> folder of calibration samples (`samples.store`); int8 needs them."""
+    padding: dict[str, int] = {}
+    options: dict[str, Any] = {}
+
+
+class Support(Frozen):
+    """Whether a backend can take a model at a precision, on this machine, now."""
+
+    ok: bool
+    reason: str = ""
+
+
+class Runner(ABC):
+    """A loaded candidate, ready to answer; a context manager.
+
+    Subclasses write `activate_impl`, `infer_impl` and, where they hold something, `deactivate_impl`.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+        self._active = False
+
+    def __enter__(self) -> Runner:
+        self.activate()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.deactivate()
+
+    def activate(self) -> None:
+        """Load the candidate. Raises RuntimeError when it is loaded already."""
+        if self._active:
+            raise RuntimeError("the runner is active already")
+        self.activate_impl()
+        self._active = True
+
+    def infer(self, signature: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs of ``signature`` by name, for one batch of inputs by name.
+
+        Raises:
+            RuntimeError: the runner is not active.
+            InputError: the signature is unknown, or an input is missing or unknown.
+        """
+        if not self._active:
+            raise RuntimeError("activate the runner first: use it in a with statement")
+        expected = self.contract.signature(signature).inputs
+        missing = [n for n, t in expected.items() if n not in feeds and t.default is None]
+        unknown = [n for n in feeds if n not in expected]
+        if missing or unknown:
+            what = f"input '{missing[0]}' is missing" if missing else f"there is no input '{unknown[0]}'"
+            raise InputError(f"signature {signature}: {what}; it takes {', '.join(expected)}")
+        return self.infer_impl(signature, feeds)
+
+    def deactivate(self) -> None:
+        """Let go of everything; a runner that is not active stays so."""
+        if self._active:
+            self._active = False
+            self.deactivate_impl()
+
+    @abstractmethod
+    def activate_impl(self) -> None: ...
+
+    @abstractmethod
+    def infer_impl(self, signature: str, feeds: Mapping[str, Array]) -> dict[str, Array]: ...
+
+    def deactivate_impl(self) -> None:
+        """Nothing to let go of, unless a subclass says so."""
+
+
+class Backend(ABC):
+    """What makes and runs candidates of one kind."""
+
+    name: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]]
+    kind: ClassVar[ArtifactKind]
+
+    def support(self, contract: Contract, precision: str) -> Support:
+        """Whether this backend has ``precision`` for ``contract`` here and now."""
+        if precision not in self.precisions:
+            return Support(ok=False, reason=f"{self.name} has no {precision}: it has {', '.join(self.precisions)}")
+        return self.support_impl(contract, precision)
+
+    def convert(self, request: ConversionRequest, contract: Contract, target: Path) -> Artifact:
+        """Convert into the new folder ``target``.
+
+        Raises:
+            Unsupported: the model cannot be taken; the message names signature and reason.
+            RuntimeError: the conversion left a signature without a file.
+        """
+        support = self.support(contract, request.precision)
+        if not support.ok:
+            raise Unsupported(support.reason)
+        artifact = self.convert_impl(request, contract, target)
+        absent = [name for name in request.signatures if not (target / artifact.files.get(name, "\0")).exists()]
+        if absent:
+            raise RuntimeError(f"{self.name} made no file for signature {absent[0]}")
+        return artifact
+
+    def blocking(self, signature: SignatureContract, operations: Iterable[Operation]) -> list[tuple[Operation, str]]:
+        """The operations that keep ``signature`` off this backend, each with why."""
+        return []
+
+    def support_impl(self, contract: Contract, precision: str) -> Support:
+        """What depends on machine and model; by default nothing does."""
+        return Support(ok=True)
+
+    @abstractmethod
+    def convert_impl(self, request: ConversionRequest, contract: Contract, target: Path) -> Artifact: ...
+
+    @abstractmethod
+    def load(self, artifact: Artifact, folder: Path, contract: Contract, threads: int | None = None) -> Runner:
+        """A runner of the artifact in ``folder``, on ``threads`` cores or as the library chooses."""
+
+
+def as_array(value: Any) -> Array:
+    """A tensor, eager or not, as a numpy array; strings as bytes objects."""
+    return np.asarray(value.numpy() if hasattr(value, "numpy") else value)

@@ -1,0 +1,128 @@
+"""ONNX Runtime: the fastest engine on most CPUs, at fp32 and at int8."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trt_pipeline.backends.base import Array, Artifact, Backend, ConversionRequest, Runner, Support
+from trt_pipeline.convert import freeze, onnx_export, onnx_quantize
+from trt_pipeline.errors import Unsupported
+from trt_pipeline.model.contract import Contract, SignatureContract
+from trt_pipeline.model.operations import STRUCTURAL_OPS, Operation
+from trt_pipeline.samples.store import Samples
+
+# Rewritten by pattern in tf2onnx, so they have no handler of their own.
+_REWRITTEN_OPS = frozenset({
+    "While", "StatelessWhile", "If", "StatelessIf", "Switch", "Merge", "Enter", "Exit", "NextIteration", "LoopCond",
+    "ResourceGather", "RandomUniform", "RandomStandardNormal", "ControlTrigger",
+    "TensorListReserve", "TensorListSetItem", "TensorListGetItem", "TensorListStack", "TensorListFromTensor",
+    "TensorListElementShape", "TensorListLength", "EmptyTensorList", "TensorListPushBack", "TensorListPopBack",
+})
+_TABLE_PREFIXES = ("HashTable", "MutableHashTable", "LookupTable", "AnonymousHashTable", "InitializeTable")
+# Batches that int8 calibration reads at most: ranges settle long before.
+_CALIBRATION_SAMPLES = 128
+
+
+class OnnxRuntime(Backend):
+    """Writes one ONNX file a signature; runs on what ONNX Runtime finds: TensorRT, CUDA or the CPU."""
+
+    name = "onnxruntime"
+    precisions = ("fp32", "int8")
+    kind = "onnx"
+
+    def blocking(self, signature: SignatureContract, operations: Iterable[Operation]) -> list[tuple[Operation, str]]:
+        from tf2onnx import tfonnx  # noqa: F401  (importing it registers the handlers)
+        from tf2onnx.handler import tf_op
+
+        handled = {op for domain in tf_op.get_opsets().values() for opset in domain for op in opset}
+        found: list[tuple[Operation, str]] = []
+        for operation in operations:
+            if operation.op in STRUCTURAL_OPS:
+                continue
+            if operation.op.startswith(_TABLE_PREFIXES):
+                found.append((operation, "look-up tables stay in TensorFlow"))
+            elif operation.string:
+                found.append((operation, "works on strings"))
+            elif operation.op not in handled and operation.op not in _REWRITTEN_OPS:
+                found.append((operation, "tf2onnx has no ONNX form for it"))
+        return found
+
+    def support_impl(self, contract: Contract, precision: str) -> Support:
+        for signature in contract.signatures.values():
+            for name, tensor in (signature.inputs | signature.outputs).items():
+                if tensor.dtype == "string":
+                    return Support(ok=False, reason=f"signature {signature.name}: '{name}' is a string; "
+                                                    "list the numeric ones under 'signatures'")
+        return Support(ok=True)
+
+    def convert_impl(self, request: ConversionRequest, contract: Contract, target: Path) -> Artifact:
+        import tensorflow as tf
+
+        if request.precision == "int8" and not request.samples.keys() >= set(request.signatures):
+            raise Unsupported("int8 needs calibration samples: set samples.calibration in the config")
+        loaded = tf.saved_model.load(str(request.model), tags=list(request.tags))
+        files, description = {}, {}
+        for name in request.signatures:
+            file = target / name / "model.onnx"
+            fp32 = target / name / "fp32" / "model.onnx" if request.precision == "int8" else file
+            frozen = freeze.freeze(loaded.signatures[name])
+            description[name] = onnx_export.export(frozen, contract.signatures[name], fp32)
+            if request.precision == "int8":
+                description[name] |= _quantize(fp32, file, request, name)
+                shutil.rmtree(fp32.parent)
+            files[name] = f"{name}/model.onnx"
+        return Artifact(kind=self.kind, files=files, description=description)
+
+    def load(self, artifact: Artifact, folder: Path, contract: Contract, threads: int | None = None) -> Runner:
+        return _Runner(artifact, folder, contract, threads)
+
+
+class _Runner(Runner):
+    """One ONNX Runtime session a signature."""
+
+    def __init__(self, artifact: Artifact, folder: Path, contract: Contract, threads: int | None) -> None:
+        super().__init__(contract)
+        self.files = {name: folder / file for name, file in artifact.files.items()}
+        self.threads = threads
+        self._sessions: dict[str, Any] = {}
+
+    def activate_impl(self) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if self.threads:
+            options.intra_op_num_threads = self.threads
+        self._sessions = {name: ort.InferenceSession(str(file), options, providers=providers())
+                          for name, file in self.files.items()}
+
+    def infer_impl(self, signature: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        session = self._sessions[signature]
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+    def deactivate_impl(self) -> None:
+        self._sessions = {}
+
+
+def providers() -> list[str]:
+    """ONNX Runtime's execution providers on this machine, the fastest first, the CPU always last."""
+    import onnxruntime as ort
+
+    available = ort.get_available_providers()
+    preferred = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+    return [name for name in preferred if name in available]
+
+
+def _quantize(fp32: Path, target: Path, request: ConversionRequest, signature: str) -> dict[str, Any]:
+    samples = Samples(request.samples[signature], request.padding)
+    rows = range(min(len(samples), _CALIBRATION_SAMPLES))
+
+    def batches() -> Iterator[onnx_quantize.Feeds]:
+        # One sample at a time: true lengths, and memory bounded by one sample.
+        return (samples.take([row]) for row in rows)
+
+    return onnx_quantize.quantize(fp32, target, batches, len(rows))

@@ -1,0 +1,64 @@
+"""TensorFlow itself: every signature frozen and simplified by Grappler, at fp32 or bfloat16."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trt_pipeline.backends.base import Artifact, Backend, ConversionRequest, Runner
+from trt_pipeline.backends.saved_model_runner import SavedModelRunner
+from trt_pipeline.convert import freeze, grappler, rebuild
+from trt_pipeline.convert.freeze import FrozenSignature
+from trt_pipeline.errors import Unsupported
+from trt_pipeline.model.contract import Contract
+
+
+class TensorFlow(Backend):
+    """Writes one SavedModel with the original's whole contract; runs wherever TensorFlow does.
+
+    A signature that cannot be frozen stays as it was, and the description says so. All other
+    signatures of the model are kept too, rewritten or not.
+    """
+
+    name = "tensorflow"
+    precisions = ("fp32", "bf16")
+    kind = "savedmodel"
+
+    def convert_impl(self, request: ConversionRequest, contract: Contract, target: Path) -> Artifact:
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(str(request.model), tags=list(request.tags))
+        rewritten: dict[str, FrozenSignature] = {}
+        description: dict[str, Any] = {}
+        for name in request.signatures:
+            try:
+                rewritten[name] = self._rewrite(loaded.signatures[name], request.precision)
+                description[name] = _sizes(rewritten[name], request.precision)
+            except Unsupported as error:
+                description[name] = {"unchanged": str(error)}
+        if not rewritten:
+            first = request.signatures[0]
+            raise Unsupported(f"no signature could be rewritten; {first}: {description[first]['unchanged']}")
+        target.mkdir(parents=True)
+        rebuild.write(loaded, rewritten, request.model, request.tags, target / "model")
+        return Artifact(kind=self.kind, files=dict.fromkeys(request.signatures, "model"), description=description)
+
+    def load(self, artifact: Artifact, folder: Path, contract: Contract, threads: int | None = None) -> Runner:
+        return SavedModelRunner(contract, folder / "model", threads)
+
+    def _rewrite(self, function: Any, precision: str) -> FrozenSignature:
+        frozen = freeze.freeze(function)
+        inputs = [*frozen.inputs.values(), *(f"{name}:0" for name in frozen.resources)]
+        outputs = list(frozen.outputs.values())
+        graph_def = grappler.optimize(frozen.graph_def, inputs, outputs)
+        if precision == "bf16":
+            graph_def = grappler.to_bfloat16(graph_def, inputs, outputs)
+        return replace(frozen, graph_def=graph_def)
+
+
+def _sizes(frozen: FrozenSignature, precision: str) -> dict[str, int]:
+    facts = {"nodes": len(frozen.graph_def.node), "bytes": frozen.graph_def.ByteSize()}
+    if precision == "bf16":
+        facts["casts to bfloat16"] = grappler.casts_to_bfloat16(frozen.graph_def)
+    return facts

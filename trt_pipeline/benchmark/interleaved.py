@@ -1,0 +1,109 @@
+"""Time a candidate against the original: blocks of both in turn, on the same unique inputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import numpy as np
+
+from trt_pipeline.benchmark.runner_process import RunnerProcess, Side
+from trt_pipeline.benchmark.statistics import Latency, Ratio, latency, ratios
+from trt_pipeline.frozen import Frozen
+from trt_pipeline.model.contract import SignatureContract
+from trt_pipeline.samples.store import Samples
+
+Progress = Callable[[int, int], None]
+# A block is long enough that a timer's and a pipe's cost vanish, short enough that both sides see
+# the same machine.
+_BLOCK_S = 0.1
+_WARM_UP_REQUESTS = 3
+_FEWEST_ROUNDS = 10
+
+
+class BatchResult(Frozen):
+    """One signature at one batch size."""
+
+    signature: str
+    batch_size: int
+    original: Latency
+    candidate: Latency
+    ratios: dict[str, Ratio]
+
+
+class BenchmarkResult(Frozen):
+    """A candidate's timings. Times in seconds, memory of the candidate's process in MB."""
+
+    batches: tuple[BatchResult, ...]
+    load_s: float
+    first_request_s: float
+    original_load_s: float
+    original_first_request_s: float
+    peak_memory_mb: float
+    original_peak_memory_mb: float
+
+    def ratio(self, metric: str, batch_size: int) -> Ratio:
+        """The ratio of ``metric`` at ``batch_size``; of several signatures the least favourable.
+
+        A signature with a fixed batch size counts with that one.
+        """
+        sizes = {b.signature: [x.batch_size for x in self.batches if x.signature == b.signature] for b in self.batches}
+        found = [b.ratios[metric] for b in self.batches
+                 if b.batch_size == batch_size or batch_size not in sizes[b.signature]]
+        return min(found, key=lambda ratio: ratio.value)
+
+
+def compare(original: Side, candidate: Side, signatures: dict[str, SignatureContract], batch_sizes: tuple[int, ...],
+            duration_s: float, progress: Progress = lambda done, total: None) -> BenchmarkResult:
+    """Run both sides in processes of their own and time them in turn.
+
+    Both get the same batches in the same round; no batch is repeated before all samples were used.
+    """
+    with RunnerProcess(original) as a, RunnerProcess(candidate) as b:
+        load_a, load_b = a.load()["load_s"], b.load()["load_s"]
+        first_name = next(iter(signatures))
+        first = [_rows(signatures[first_name].fixed_batch or 1, count(), _samples(original, first_name))]
+        first_a, first_b = a.time(first_name, first)[0], b.time(first_name, first)[0]
+        plan = [(name, size) for name, contract in signatures.items() for size in _sizes(contract, batch_sizes)]
+        results = []
+        for done, (name, size) in enumerate(plan):
+            results.append(_compare_batch(a, b, name, size, duration_s, _samples(original, name)))
+            progress(done + 1, len(plan))
+        return BenchmarkResult(
+            batches=tuple(results), load_s=load_b, first_request_s=first_b, original_load_s=load_a,
+            original_first_request_s=first_a, peak_memory_mb=b.peak_memory_mb(),
+            original_peak_memory_mb=a.peak_memory_mb())
+
+
+def _compare_batch(a: RunnerProcess, b: RunnerProcess, name: str, size: int, duration_s: float,
+                   samples: int) -> BatchResult:
+    counter = count()
+
+    def block(requests: int) -> list[list[int]]:
+        return [_rows(size, counter, samples) for _ in range(requests)]
+
+    warm = block(_WARM_UP_REQUESTS)
+    slowest = max(min(a.time(name, warm)), min(b.time(name, warm)))
+    requests = max(1, round(_BLOCK_S / slowest))
+    series: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    ends = time.monotonic() + duration_s
+    while time.monotonic() < ends or len(series[0]) < _FEWEST_ROUNDS:
+        batches = block(requests)
+        order = (0, 1) if len(series[0]) % 2 == 0 else (1, 0)
+        for side in order:
+            series[side].append(np.array((a, b)[side].time(name, batches)))
+    return BatchResult(signature=name, batch_size=size, original=latency(np.concatenate(series[0]), size),
+                       candidate=latency(np.concatenate(series[1]), size), ratios=ratios(*series))
+
+
+def _sizes(contract: SignatureContract, batch_sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return (contract.fixed_batch,) if contract.fixed_batch else batch_sizes
+
+
+def _rows(size: int, counter: Iterator[int], samples: int) -> list[int]:
+    return [next(counter) % samples for _ in range(size)]
+
+
+def _samples(side: Side, signature: str) -> int:
+    return len(Samples(side.samples[signature], side.padding))

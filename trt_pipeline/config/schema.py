@@ -1,0 +1,169 @@
+"""The configuration as data. `configs/enko.yaml` shows every part in use."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from trt_pipeline.backends import BACKENDS
+from trt_pipeline.errors import ConfigError
+from trt_pipeline.frozen import Frozen
+from trt_pipeline.parity.tolerance import Gate
+from trt_pipeline.publish import servers
+from trt_pipeline.suggest import did_you_mean
+
+METRICS = ("latency_p50", "latency_p90", "latency_p99", "throughput")
+
+
+def _safe_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", name):
+        raise ValueError("a name is letters, digits, '_', '.' and '-', and starts with a letter or digit")
+    return name
+
+
+def _candidate(text: str) -> str:
+    """``backend/precision``, both known."""
+    backend, _, precision = text.partition("/")
+    check_backend(backend)
+    known = BACKENDS[backend][2]
+    if precision not in known:
+        raise ValueError(f"backend {backend} has no precision '{precision}': it has {', '.join(known)}"
+                         f"{did_you_mean(precision, known)}")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_safe_name)]
+Candidate = Annotated[str, AfterValidator(_candidate)]
+
+
+def check_backend(name: str) -> str:
+    """``name``, if there is such a backend. Raises ValueError otherwise."""
+    if name not in BACKENDS:
+        raise ValueError(f"no backend '{name}': there are {', '.join(BACKENDS)}{did_you_mean(name, BACKENDS)}")
+    return name
+
+
+def candidates_of(backends: list[str], precisions: list[str]) -> tuple[str, ...]:
+    """Every ``backend/precision`` there is, limited to the names given (empty: no limit).
+
+    Raises:
+        ConfigError: a name is unknown, or no candidate is left.
+    """
+    known_precisions = sorted({p for _, _, ps in BACKENDS.values() for p in ps})
+    try:
+        for name in backends:
+            check_backend(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    for precision in precisions:
+        if precision not in known_precisions:
+            raise ConfigError(f"no precision '{precision}': there are {', '.join(known_precisions)}"
+                              f"{did_you_mean(precision, known_precisions)}")
+    found = tuple(f"{name}/{precision}" for name, (_, _, has) in BACKENDS.items() for precision in has
+                  if name != "original" and (not backends or name in backends)
+                  and (not precisions or precision in precisions))
+    if not found:
+        raise ConfigError(f"no backend of {', '.join(backends) or 'all'} has precision {', '.join(precisions)}")
+    return found
+
+
+class SampleSources(Frozen):
+    """Where samples come from: one source for all signatures, or one for each.
+
+    ``validation`` judges parity and feeds the benchmark; ``calibration`` sets int8 ranges and must
+    not be the same data.
+    """
+
+    validation: str | dict[str, str]
+    calibration: str | dict[str, str] | None = None
+
+    def of(self, kind: Literal["validation", "calibration"], signature: str) -> str | None:
+        """The source of one signature's samples."""
+        given = self.validation if kind == "validation" else self.calibration
+        return given.get(signature) if isinstance(given, dict) else given
+
+
+class BenchmarkSettings(Frozen):
+    """How candidates are timed against the original."""
+
+    batch_sizes: tuple[int, ...] = (1, 8)
+    duration_s: float = Field(4.0, gt=0, description="time per batch size, both sides together")
+    threads: int | None = Field(None, ge=1)
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _positive(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if not sizes or min(sizes) < 1:
+            raise ValueError("batch sizes are whole numbers from 1 on")
+        return tuple(sorted(set(sizes)))
+
+
+class Limits(Frozen):
+    """What one worker may use before it is stopped."""
+
+    time_s: float = Field(1800, gt=0)
+    memory_gb: float = Field(8.0, gt=0)
+
+
+class Target(Frozen):
+    """A server that publications are for."""
+
+    kind: Literal["tf-serving", "triton"]
+    version: str
+
+    @model_validator(mode="after")
+    def _known_server(self) -> Target:
+        servers.loadable_kinds(self.kind, self.version)
+        return self
+
+
+class Config(Frozen):
+    """One model's configuration file."""
+
+    name: Name
+    model: Path
+    tags: tuple[str, ...] = ("serve",)
+    signatures: tuple[str, ...] | None = None
+    """Signatures to optimize and judge; all by default."""
+    candidates: tuple[Candidate, ...] = ()
+    """``backend/precision`` each; all that there are by default."""
+    samples: SampleSources
+    padding: dict[str, int] = {}
+    """Input -> the value that fills samples up to a common width; batches are trimmed to true lengths."""
+    gate: Gate = Gate()
+    benchmark: BenchmarkSettings = BenchmarkSettings()
+    max_batch_size: int = Field(32, ge=1)
+    """Largest batch that parity is judged at and that servers are told of."""
+    objective: str = "latency_p50@1"
+    targets: tuple[Target, ...] = (Target(kind="tf-serving", version="2.14"),)
+    serving: Path = Path("serving")
+    keep: int | None = Field(None, ge=1)
+    """Published versions to keep; all by default."""
+    limits: Limits = Limits()
+
+    @field_validator("objective")
+    @classmethod
+    def _known_objective(cls, text: str) -> str:
+        metric, _, batch = text.partition("@")
+        if metric not in METRICS or not batch.isdigit():
+            raise ValueError(f"an objective is METRIC@BATCH with METRIC one of {', '.join(METRICS)}"
+                             f"{did_you_mean(metric, METRICS)}")
+        return text
+
+    @model_validator(mode="after")
+    def _objective_is_measured(self) -> Config:
+        if self.objective_batch not in self.benchmark.batch_sizes:
+            raise ValueError(f"objective {self.objective} is not measured: "
+                             f"add {self.objective_batch} to benchmark.batch_sizes")
+        return self
+
+    @property
+    def objective_metric(self) -> str:
+        return self.objective.partition("@")[0]
+
+    @property
+    def objective_batch(self) -> int:
+        return int(self.objective.partition("@")[2])

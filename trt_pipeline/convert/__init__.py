@@ -1,0 +1,1 @@
+"""Graph surgery: SavedModel signatures to frozen graphs, back to SavedModels, and to ONNX."""

@@ -1,0 +1,197 @@
+"""One frozen signature to ONNX, through tf2onnx, in bounded memory and checked for what it left in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trt_pipeline.convert.freeze import FrozenSignature
+from trt_pipeline.convert.onnx_loops import hoist_loop_constants
+from trt_pipeline.errors import Unsupported
+from trt_pipeline.model.contract import SignatureContract
+
+if TYPE_CHECKING:
+    import onnx
+    from tensorflow.core.framework import graph_pb2
+
+# LayerNormalization exists from 17 on, ReduceMean's axes are still an attribute, and TensorRT 8.6
+# to 11, ONNX Runtime and Triton all load it.
+OPSET = 17
+# The format version that goes with opset 17; a newer one would keep older servers from loading it.
+IR_VERSION = 8
+# Smaller constants may be read by tf2onnx itself (shapes, axes, paddings), so they stay in the graph.
+_SMALLEST_STRIPPED_BYTES = 4096
+# Above this a model's weights go to a file of their own; far below protobuf's 2 GiB because
+# serializing in memory costs several times the size.
+_LARGEST_INLINE_BYTES = 2**28
+_CONTROL_FLOW = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
+
+Weights = dict[str, npt.NDArray[Any]]
+
+
+def export(frozen: FrozenSignature, signature: SignatureContract, target: Path) -> dict[str, Any]:
+    """Write ``target`` (``*.onnx``) with the signature's own input and output names.
+
+    tf2onnx copies the whole graph, weights and all, before each of its passes (9.9 GB for
+    ResNet50's 102 MB). So large float constants are taken out first and put back into its result;
+    where the graph has loops that would turn them into loop state, so there they stay and are
+    hoisted out of the loop afterwards.
+
+    Returns:
+        Facts: nodes per type, how many loop weights were hoisted.
+
+    Raises:
+        Unsupported: tables or strings reach into the signature, tf2onnx cannot convert an
+            operation, or what it made does not load in ONNX Runtime.
+    """
+    if frozen.resources:
+        raise Unsupported(f"signature {signature.name} uses a look-up table, which ONNX has no form for")
+    graph_def = frozen.graph_def
+    weights: Weights = {}
+    if not _has_control_flow(graph_def):
+        graph_def, weights = _strip_weights(graph_def)
+    model = _convert(graph_def, frozen, sorted(weights), signature)
+    model.ir_version = IR_VERSION
+    hoisted = hoist_loop_constants(model)
+    _attach(model, weights)
+    _name_free_dimensions(model, signature)
+    _refuse_foreign_ops(model, signature.name)
+    operations = Counter(node.op_type for node in model.graph.node)
+    _fold_and_save(model, target, sum(w.nbytes for w in weights.values()))
+    return {"nodes": dict(operations.most_common(8)), "loop weights hoisted": hoisted}
+
+
+def _has_control_flow(graph_def: graph_pb2.GraphDef) -> bool:
+    return any(node.op in _CONTROL_FLOW for nodes in
+               (graph_def.node, *(f.node_def for f in graph_def.library.function)) for node in nodes)
+
+
+def _strip_weights(graph_def: graph_pb2.GraphDef) -> tuple[graph_pb2.GraphDef, Weights]:
+    """Replace large float constants by placeholders of the same shape; returns what was taken."""
+    import tensorflow as tf
+    from tensorflow.core.framework import tensor_shape_pb2, types_pb2
+
+    weights: Weights = {}
+    for node in graph_def.node:
+        if node.op != "Const" or node.attr["dtype"].type != types_pb2.DT_FLOAT:
+            continue
+        tensor = node.attr["value"].tensor
+        if len(tensor.tensor_content) < _SMALLEST_STRIPPED_BYTES:
+            continue
+        weights[node.name] = np.array(tf.make_ndarray(tensor))
+        shape = tensor_shape_pb2.TensorShapeProto()
+        shape.CopyFrom(tensor.tensor_shape)
+        del node.attr["value"]
+        node.op = "Placeholder"
+        node.attr["shape"].shape.CopyFrom(shape)
+    # A fresh message: the old one's arena would keep the stripped weights in memory.
+    return type(graph_def).FromString(graph_def.SerializeToString()), weights
+
+
+def _convert(graph_def: graph_pb2.GraphDef, frozen: FrozenSignature, stripped: list[str],
+             signature: SignatureContract) -> onnx.ModelProto:
+    import tensorflow as tf
+    from tf2onnx import optimizer, tf_loader, tfonnx
+    from tf2onnx.optimizer import back_to_back_optimizer
+
+    # tf2onnx 1.16 and 1.17 merge Reshape -> Reshape without regard to 0 ('copy this dimension') in
+    # the second shape, which makes every attention block with dynamic shapes wrong.
+    back_to_back_optimizer._func_map.pop(("Reshape",), None)
+    inputs = [*frozen.inputs.values(), *(f"{name}:0" for name in stripped)]
+    outputs = list(frozen.outputs.values())
+    renamed = {tensor: name for name, tensor in (frozen.inputs | frozen.outputs).items()}
+    try:
+        with tf.Graph().as_default():
+            tf.import_graph_def(graph_def, name="")
+            graph_def = tf_loader.tf_optimize(inputs, outputs, graph_def)
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(graph_def, name="")
+            converted = tfonnx.process_tf_graph(graph, opset=OPSET, input_names=inputs, output_names=outputs,
+                                                tensors_to_rename=renamed)
+            # Without catch_errors: it keeps a deep copy of the graph for each pass.
+            return optimizer.optimize_graph(converted, catch_errors=False).make_model(signature.name)
+    except (ValueError, RuntimeError, KeyError, AssertionError, NotImplementedError) as error:
+        raise Unsupported(f"tf2onnx cannot convert signature {signature.name}: "
+                          f"{(str(error).splitlines() or [type(error).__name__])[0][:300]}") from error
+
+
+def _attach(model: onnx.ModelProto, weights: Weights) -> None:
+    """Put the stripped weights back: the placeholder inputs become initializers."""
+    from onnx import numpy_helper
+
+    kept = [value for value in model.graph.input if value.name.split(":")[0] not in weights]
+    for value in model.graph.input:
+        if (name := value.name.split(":")[0]) in weights:
+            model.graph.initializer.append(numpy_helper.from_array(weights[name], value.name))
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+
+
+def _name_free_dimensions(model: onnx.ModelProto, signature: SignatureContract) -> None:
+    """Name free dimensions ``batch`` and ``<tensor>_<axis>``, from the contract, not from tf2onnx's guesses."""
+    tensors = signature.inputs | signature.outputs
+    for value in (*model.graph.input, *model.graph.output):
+        shape = tensors[value.name].shape
+        if shape is None:
+            continue
+        dims = value.type.tensor_type.shape.dim
+        while len(dims) < len(shape):
+            dims.add()
+        for axis, (dim, size) in enumerate(zip(dims, shape, strict=True)):
+            dim.Clear()
+            if size is None:
+                dim.dim_param = "batch" if axis == 0 else f"{value.name}_{axis}"
+            else:
+                dim.dim_value = size
+
+
+def _refuse_foreign_ops(model: onnx.ModelProto, signature: str) -> None:
+    """tf2onnx reports success with TensorFlow operations left in; so look for them."""
+    import onnx
+
+    def walk(graph: onnx.GraphProto) -> Any:
+        for node in graph.node:
+            yield node
+            for attribute in node.attribute:
+                for body in (attribute.g, *attribute.graphs):
+                    yield from walk(body)
+
+    foreign = Counter(node.op_type for node in walk(model.graph)
+                      if node.domain or not onnx.defs.has(node.op_type, OPSET, ""))
+    if foreign:
+        names = ", ".join(f"{op} x{count}" for op, count in foreign.most_common(5))
+        raise Unsupported(f"signature {signature} has operations without an ONNX form: {names}")
+
+
+def _fold_and_save(model: onnx.ModelProto, target: Path, weight_bytes: int) -> None:
+    """Let ONNX Runtime fold constants, transposes and batch norms; the result is standard ONNX.
+
+    Opening the session is also the proof that the model loads.
+    """
+    import onnx
+    import onnxruntime as ort
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    raw = target.with_suffix(".raw.onnx")
+    large = weight_bytes > _LARGEST_INLINE_BYTES
+    onnx.save_model(model, str(raw), save_as_external_data=large, location=f"{raw.name}.data", size_threshold=1024)
+    del model.graph.initializer[:]
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    if large:
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name",
+                                         f"{target.name}.data")
+        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    try:
+        ort.InferenceSession(str(raw), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        raise Unsupported(f"ONNX Runtime does not load what tf2onnx made: {str(error).splitlines()[0][:300]}") from error
+    finally:
+        raw.unlink()
+        raw.with_name(f"{raw.name}.data").unlink(missing_ok=True)

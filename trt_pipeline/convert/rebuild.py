@@ -1,0 +1,133 @@
+"""Write rewritten signatures as ONE SavedModel that keeps the original's whole contract."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trt_pipeline.convert.freeze import FrozenSignature
+from trt_pipeline.model import saved_model
+from trt_pipeline.model.contract import differences
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.framework import graph_pb2
+
+
+def write(loaded: Any, rewritten: dict[str, FrozenSignature], original: Path, tags: tuple[str, ...],
+          target: Path) -> None:
+    """Save ``loaded`` with the signatures in ``rewritten`` replaced, and the others as they were.
+
+    Names, order, dtypes, shapes, default values and method names of all signatures, the tables
+    behind them, `assets` and `assets.extra` are those of ``original``.
+
+    Args:
+        loaded: ``original``, loaded with `tf.saved_model.load`.
+        rewritten: signature name -> its new graph.
+        original: folder of the original SavedModel.
+        target: folder to write; must not exist.
+
+    Raises:
+        RuntimeError: the written model's contract differs; the differences are named.
+    """
+    import tensorflow as tf
+
+    contract = saved_model.read_contract(original, tags)
+    module = tf.Module()
+    signatures = {}
+    for number, name in enumerate(contract.signatures):
+        function = loaded.signatures[name]
+        if name in rewritten:
+            function = _to_function(function, rewritten[name], f"s{number}_")
+        signatures[name] = function
+    if rewritten.keys() >= contract.signatures.keys():
+        module.resources = _captured_resources(loaded, signatures.values())
+    else:
+        module.original = loaded
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(target), signatures=signatures, options=options)
+    _restore_signature_defs(original, tags, target)
+    if (original / "assets.extra").is_dir():
+        shutil.copytree(original / "assets.extra", target / "assets.extra")
+    broken = differences(contract, saved_model.read_contract(target, tags))
+    if broken:
+        raise RuntimeError("the written model breaks the contract: " + "; ".join(broken))
+
+
+def _to_function(function: Any, frozen: FrozenSignature, prefix: str) -> tf.types.experimental.ConcreteFunction:
+    """The frozen graph as a function with the keywords and output names of ``function``."""
+    import tensorflow as tf
+    from tensorflow.python.eager import wrap_function
+
+    specs = function.structured_input_signature[1]
+    captures = frozen.resources
+    wrapped = wrap_function.function_from_graph_def(
+        _with_prefixed_functions(frozen.graph_def, prefix), list(frozen.inputs.values()),
+        list(frozen.outputs.values()), captures)
+    shapes = {key: spec.shape for key, spec in function.structured_outputs.items()}
+
+    def call(**inputs: Any) -> dict[str, Any]:
+        values = wrapped(*(inputs[key] for key in frozen.inputs))
+        # Grappler drops static shapes that it cannot infer again (table look-ups become unknown).
+        return {key: tf.ensure_shape(value, shapes[key])
+                for key, value in zip(frozen.outputs, values, strict=True)}
+
+    return tf.function(call, autograph=False).get_concrete_function(
+        **{key: tf.TensorSpec(spec.shape, spec.dtype, name=key) for key, spec in specs.items()})
+
+
+def _with_prefixed_functions(graph_def: graph_pb2.GraphDef, prefix: str) -> graph_pb2.GraphDef:
+    """A copy whose library functions have names of their own: the process already knows the old ones."""
+    copy = type(graph_def)()
+    copy.CopyFrom(graph_def)
+    names = {f.signature.name: prefix + f.signature.name for f in copy.library.function}
+    for body in copy.library.function:
+        body.signature.name = names[body.signature.name]
+    for gradient in copy.library.gradient:
+        gradient.function_name = names.get(gradient.function_name, gradient.function_name)
+    for nodes in (copy.node, *(body.node_def for body in copy.library.function)):
+        for node in nodes:
+            node.op = names.get(node.op, node.op)
+            for attr in node.attr.values():
+                for function in (attr.func, *attr.list.func) if attr.HasField("func") else attr.list.func:
+                    function.name = names.get(function.name, function.name)
+    return copy
+
+
+def _captured_resources(loaded: Any, functions: Any) -> list[Any]:
+    """The tables of ``loaded`` that ``functions`` use: kept so, their assets are saved with them."""
+    from tensorflow.python.checkpoint import graph_view
+    from tensorflow.python.trackable import resource
+
+    handles = {id(external) for function in functions for external in _captures(function)}
+    return [node for node in graph_view.ObjectGraphView(loaded).breadth_first_traversal()[0]
+            if isinstance(node, resource.CapturableResource) and id(node.resource_handle) in handles]
+
+
+def _captures(function: Any) -> list[Any]:
+    return [external for external, _ in function.graph.captures]
+
+
+def _restore_signature_defs(original: Path, tags: tuple[str, ...], target: Path) -> None:
+    """Give the saved signatures what `tf.saved_model.save` forgets: method names, defaults, shapes, tags."""
+    from tensorflow.python.saved_model import fingerprinting_utils
+
+    before = saved_model.read_meta_graph(original, tags)
+    model = saved_model.parse(target)
+    meta_graph = model.meta_graphs[0]
+    del meta_graph.meta_info_def.tags[:]
+    meta_graph.meta_info_def.tags.extend(before.meta_info_def.tags)
+    for name, signature in before.signature_def.items():
+        if name not in meta_graph.signature_def:
+            continue
+        written = meta_graph.signature_def[name]
+        written.method_name = signature.method_name
+        for key, value in signature.defaults.items():
+            written.defaults[key].CopyFrom(value)
+        for old, new in ((signature.inputs, written.inputs), (signature.outputs, written.outputs)):
+            for key in old:
+                new[key].tensor_shape.CopyFrom(old[key].tensor_shape)
+    (target / "saved_model.pb").write_bytes(model.SerializeToString(deterministic=True))
+    # The fingerprint covers saved_model.pb, which has just changed.
+    fingerprinting_utils.write_fingerprint(str(target))

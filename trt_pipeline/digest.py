@@ -1,0 +1,42 @@
+"""Content digests: what stage keys, manifests and reports call a thing's identity."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+
+def of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def of_folder(path: Path, ignore: frozenset[str] = frozenset()) -> str:
+    """SHA-256 over the relative names and bytes of all files below ``path``, in name order.
+
+    ``ignore`` holds relative names to leave out (a manifest that carries the digest itself).
+    """
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        name = file.relative_to(path).as_posix()
+        if name not in ignore:
+            digest.update(f"{name}\0{of_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def of_value(value: object) -> str:
+    """SHA-256 of a JSON-like value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@functools.cache
+def of_this_package() -> str:
+    """Digest of the pipeline's own sources, so that no result outlives the code that made it."""
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    return of_value([of_file(source) for source in sources])

@@ -1,0 +1,65 @@
+"""Every error the pipeline raises on purpose, and the exit status each one becomes.
+
+    PipelineError
+    ├── GateError            1  a gate was not met
+    ├── InputError           2  what the user gave is wrong
+    │   ├── ModelError       2  the SavedModel
+    │   ├── ConfigError      2  the configuration or an option
+    │   ├── SamplesError     2  the samples
+    │   └── OutputError      2  where results should go (not writable, full, in use)
+    └── MissingError         3  this machine lacks what the command needs
+    Unsupported              -  a backend cannot take this model; becomes a row, not an exit
+
+Messages are one line: the thing, what is wrong with it, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """Base of all errors that end a command with one line on stderr."""
+
+    exit_status = 2
+
+
+class GateError(PipelineError):
+    """A bound that the user set was not kept."""
+
+    exit_status = 1
+
+
+class InputError(PipelineError):
+    """Something that the user named or wrote is wrong."""
+
+
+class ModelError(InputError):
+    """The SavedModel is missing, damaged or not what it was said to be."""
+
+
+class ConfigError(InputError):
+    """The configuration file or a command-line option is wrong."""
+
+
+class SamplesError(InputError):
+    """The samples do not fit the signature that they are for."""
+
+
+class OutputError(InputError):
+    """Results cannot be written: not writable, disk full, or another run holds the folder."""
+
+
+class MissingError(PipelineError):
+    """This machine lacks a GPU, a library or a package that the command needs."""
+
+    exit_status = 3
+
+
+class Unsupported(Exception):
+    """A backend cannot take this model; the message names the signature and the operations."""
+
+
+ERROR_TYPES: dict[str, type[Exception]] = {
+    kind.__name__: kind
+    for kind in (PipelineError, GateError, InputError, ModelError, ConfigError, SamplesError, OutputError,
+                 MissingError, Unsupported)
+}

@@ -1,0 +1,1 @@
+"""What a SavedModel promises: its contract, read without executing or trusting it."""

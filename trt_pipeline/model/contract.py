@@ -1,0 +1,107 @@
+"""The contract of a SavedModel: what a client of it may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trt_pipeline.errors import ConfigError
+from trt_pipeline.frozen import Frozen
+from trt_pipeline.suggest import did_you_mean
+
+Shape = tuple[int | None, ...]
+
+
+class TensorContract(Frozen):
+    """One input or output. ``shape`` is None for an unknown rank; None in it is a free dimension."""
+
+    dtype: str
+    shape: Shape | None
+    default: str | None = None
+
+    def __str__(self) -> str:
+        dims = "?" if self.shape is None else ",".join("-1" if d is None else str(d) for d in self.shape)
+        return f"{self.dtype} ({dims})"
+
+    @property
+    def batched(self) -> bool:
+        """Whether the leading axis is free, so that any number of samples may be fed at once."""
+        return bool(self.shape) and self.shape is not None and self.shape[0] is None
+
+
+class SignatureContract(Frozen):
+    """One signature: inputs and outputs by name, in the order of the model's own argument list."""
+
+    name: str
+    method_name: str
+    inputs: dict[str, TensorContract]
+    outputs: dict[str, TensorContract]
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch size that the signature insists on, or None where it is free."""
+        leading = [t.shape[0] for t in self.inputs.values() if t.shape]
+        return next((size for size in leading if size is not None), None)
+
+    @property
+    def batched(self) -> bool:
+        """Whether every input's leading axis is free."""
+        return bool(self.inputs) and all(t.batched for t in self.inputs.values())
+
+
+class Contract(Frozen):
+    """Everything that a publication must keep.
+
+    ``assets`` and ``extra_assets`` map a path inside its folder to the SHA-256 of its bytes.
+    """
+
+    tags: tuple[str, ...]
+    signatures: dict[str, SignatureContract]
+    assets: dict[str, str]
+    extra_assets: dict[str, str]
+    tables: int
+    variable_bytes: int
+    tensorflow_version: str
+
+    def signature(self, name: str) -> SignatureContract:
+        """The signature called ``name``.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        if name not in self.signatures:
+            known = list(self.signatures)
+            raise ConfigError(f"no signature '{name}' in the model: it has {', '.join(known)}"
+                              f"{did_you_mean(name, known)}")
+        return self.signatures[name]
+
+
+def differences(original: Contract, published: Contract) -> list[str]:
+    """What ``published`` breaks of ``original``'s contract, a line each; empty when it is kept.
+
+    Variables and the TensorFlow version that wrote the model are not part of what clients rely on.
+    """
+    found = list(_diff_value("tags", original.tags, published.tags))
+    found += _diff_value("signature order", list(original.signatures), list(published.signatures))
+    for name in original.signatures.keys() & published.signatures.keys():
+        found += _diff_signature(original.signatures[name], published.signatures[name])
+    found += _diff_value("assets", original.assets, published.assets)
+    found += _diff_value("assets.extra", original.extra_assets, published.extra_assets)
+    found += _diff_value("tables", original.tables, published.tables)
+    return found
+
+
+def _diff_signature(original: SignatureContract, published: SignatureContract) -> Iterator[str]:
+    where = f"signature {original.name}"
+    yield from _diff_value(f"{where}: method name", original.method_name, published.method_name)
+    for side in ("inputs", "outputs"):
+        before: dict[str, TensorContract] = getattr(original, side)
+        after: dict[str, TensorContract] = getattr(published, side)
+        yield from _diff_value(f"{where}: {side}", list(before), list(after))
+        for key in before.keys() & after.keys():
+            yield from _diff_value(f"{where}: {side} {key}", str(before[key]), str(after[key]))
+            yield from _diff_value(f"{where}: {side} {key} default", before[key].default, after[key].default)
+
+
+def _diff_value(what: str, before: object, after: object) -> Iterator[str]:
+    if before != after:
+        yield f"{what}: {before} became {after}"

@@ -1,0 +1,270 @@
+"""Compare one output of a candidate with the original's, over any number of cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trt_pipeline.frozen import Frozen
+from trt_pipeline.parity.tolerance import Close, Match, OutputGate
+
+Array = npt.NDArray[Any]
+WHOLE_RUN = "all"
+
+
+class Worst(Frozen):
+    """The element that is furthest outside (or nearest to) its bound."""
+
+    case: str
+    sample: int | None
+    index: tuple[int, ...]
+    expected: str
+    got: str
+
+    def __str__(self) -> str:
+        where = f"sample {self.sample}" if self.sample is not None else "whole batch"
+        return f"{self.case}, {where}, index {list(self.index)}: expected {self.expected}, got {self.got}"
+
+
+class Figures(Frozen):
+    """Parity figures of one output over one group of cases. None where a figure has no meaning."""
+
+    group: str
+    elements: int
+    max_abs: float | None = None
+    max_scaled: float | None = None
+    cosine: float | None = None
+    snr_db: float | None = None
+    token_match: float | None = None
+    sequence_match: float | None = None
+    top_k_agreement: float | None = None
+    violations: int = 0
+    """Elements outside the bound."""
+
+
+class OutputVerdict(Frozen):
+    """Whether one output of one signature keeps its gate, and by how much."""
+
+    signature: str
+    output: str
+    gate: str
+    passed: bool
+    reasons: tuple[str, ...]
+    figures: tuple[Figures, ...]
+    """The whole run first, then each corner."""
+    worst: Worst | None
+
+
+class OutputComparison:
+    """Accumulates the figures of one output; batches go in one by one, nothing is kept."""
+
+    def __init__(self, signature: str, output: str, gate: OutputGate, scale: float) -> None:
+        """``scale`` is the largest finite magnitude of the original's output over all cases."""
+        self.signature, self.output, self.gate, self.scale = signature, output, gate, scale
+        self._groups: dict[str, _Sums] = {}
+        self._broken: list[str] = []
+        self._worst: tuple[float, Worst] | None = None
+
+    def add(self, case: str, group: str, samples: Sequence[int], expected: Array, got: Array) -> None:
+        """Compare one batch.
+
+        Args:
+            case: name of the case, for messages.
+            group: the corner that the case belongs to.
+            samples: index in the samples of each row, where the output has one row a sample.
+            expected: the original's output.
+            got: the candidate's, of the same shape and dtype if it is right.
+        """
+        if got.dtype.kind != expected.dtype.kind or got.dtype.itemsize != expected.dtype.itemsize:
+            self._break(f"dtype {got.dtype} instead of {expected.dtype} ({case})")
+            return
+        expected, got = self._fill_widths(expected, got)
+        if got.shape != expected.shape:
+            self._break(f"shape {list(got.shape)} instead of {list(expected.shape)} ({case})")
+            return
+        sums = _Sums()
+        if expected.size:
+            bad = self._excess(expected, got, sums)
+            sums.elements = expected.size
+            sums.violations = int(np.count_nonzero(bad > 1))
+            self._note_worst(case, samples, expected, got, bad)
+            if self.gate.top_k and expected.ndim:
+                sums.add_top_k(expected, got, self.gate.top_k.k)
+        for name in (WHOLE_RUN, group):
+            self._groups.setdefault(name, _Sums()).merge(sums)
+
+    def verdict(self) -> OutputVerdict:
+        """The verdict over everything added."""
+        total = self._groups.get(WHOLE_RUN, _Sums())
+        figures = [sums.figures(name, self.scale) for name, sums in self._groups.items()]
+        reasons = tuple(self._broken) + tuple(self._missed(total))
+        return OutputVerdict(signature=self.signature, output=self.output, gate=str(self.gate),
+                             passed=not reasons and total.elements + total.empty > 0, reasons=reasons,
+                             figures=tuple(figures), worst=self._worst[1] if self._worst else None)
+
+    def _missed(self, total: _Sums) -> list[str]:
+        """What of the gate does not hold over the whole run."""
+        gate, figures, missed = self.gate, total.figures(WHOLE_RUN, self.scale), []
+        worst = f"; worst: {self._worst[1]}" if self._worst else ""
+        if (gate.exact or gate.close) and total.violations:
+            kind = "not equal" if gate.exact else f"outside {gate.close}"
+            missed.append(f"{total.violations} of {total.elements} elements {kind}{worst}")
+        if gate.close:
+            missed += _below("cosine", figures.cosine, gate.close.cosine)
+            missed += _below("SNR dB", figures.snr_db, gate.close.snr_db)
+        if gate.match:
+            missed += _below("token match", figures.token_match, gate.match.tokens, worst)
+            missed += _below("sequence match", figures.sequence_match, gate.match.sequences, worst)
+        if gate.top_k:
+            missed += _below(f"top-{gate.top_k.k} agreement", figures.top_k_agreement, gate.top_k.agreement)
+        if not self._groups and not self._broken:
+            missed.append("never compared")
+        return missed
+
+    def _break(self, reason: str) -> None:
+        if len(self._broken) < 3:
+            self._broken.append(reason)
+
+    def _fill_widths(self, expected: Array, got: Array) -> tuple[Array, Array]:
+        """Under `Match` with a pad, bring the last axis of both sides to the same width."""
+        match = self.gate.match
+        if not match or match.pad is None or expected.ndim != got.ndim or expected.ndim < 2:
+            return expected, got
+        width = max(expected.shape[-1], got.shape[-1])
+        return _padded(expected, width, match.pad), _padded(got, width, match.pad)
+
+    def _excess(self, expected: Array, got: Array, sums: _Sums) -> npt.NDArray[np.float64]:
+        """Error over bound for each element: above 1 it is a violation, infinity where incomparable."""
+        if (expected.dtype.kind in "fc" and not self.gate.exact) or (self.gate.close and expected.dtype.kind in "iu"):
+            sums.add_floats(expected, got)
+            return _float_excess(expected, got, self.gate.close or Close(), self.scale)
+        differs = np.asarray(expected != got)
+        if expected.dtype.kind == "f":
+            differs &= ~(np.isnan(expected) & np.isnan(got))
+            sums.add_floats(expected, got)
+        sums.add_tokens(expected, differs, self.gate.match)
+        return np.where(differs, np.inf, 0.0)
+
+    def _note_worst(self, case: str, samples: Sequence[int], expected: Array, got: Array,
+                    bad: npt.NDArray[np.float64]) -> None:
+        place = int(np.argmax(bad))
+        excess = float(bad.flat[place])
+        if self._worst and self._worst[0] >= excess:
+            return
+        index = tuple(int(i) for i in np.unravel_index(place, bad.shape))
+        by_sample = bool(index) and expected.shape[0] == len(samples)
+        self._worst = (excess, Worst(
+            case=case, sample=samples[index[0]] if by_sample else None, index=index[1:] if by_sample else index,
+            expected=_text(expected[index]), got=_text(got[index])))
+
+
+class _Sums:
+    """Sums from which the figures of a group follow; they add up whatever the order."""
+
+    def __init__(self) -> None:
+        self.elements = self.violations = self.empty = 0
+        self.max_abs = -1.0
+        self.reference2 = self.candidate2 = self.error2 = self.dot = 0.0
+        self.tokens = self.equal_tokens = self.sequences = self.equal_sequences = 0
+        self.rows = self.agreeing_rows = 0
+
+    def merge(self, other: _Sums) -> None:
+        for name, value in vars(other).items():
+            mine = getattr(self, name)
+            setattr(self, name, max(mine, value) if name == "max_abs" else mine + value)
+        self.empty += not other.elements
+
+    def add_floats(self, expected: Array, got: Array) -> None:
+        finite = np.isfinite(expected) & np.isfinite(got)
+        a, b = expected[finite].astype(np.float64), got[finite].astype(np.float64)
+        if not a.size:
+            return
+        error = b - a
+        self.max_abs = max(self.max_abs, float(np.abs(error).max()))
+        self.reference2 += float(a @ a)
+        self.candidate2 += float(b @ b)
+        self.error2 += float(error @ error)
+        self.dot += float(a @ b)
+
+    def add_tokens(self, expected: Array, differs: npt.NDArray[np.bool_], match: Match | None) -> None:
+        counted = np.ones(expected.shape, bool)
+        if match and match.pad is not None:
+            counted = (expected != match.pad) | differs
+        self.tokens += int(np.count_nonzero(counted))
+        self.equal_tokens += int(np.count_nonzero(counted & ~differs))
+        rows = differs.reshape(expected.shape[0], -1) if expected.ndim else differs.reshape(1, 1)
+        self.sequences += rows.shape[0]
+        self.equal_sequences += int(np.count_nonzero(~rows.any(axis=1)))
+
+    def add_top_k(self, expected: Array, got: Array, k: int) -> None:
+        k = min(k, expected.shape[-1])
+        rows_a = expected.reshape(-1, expected.shape[-1])
+        rows_b = got.reshape(-1, got.shape[-1])
+        # Stable sorting settles ties the same way on both sides.
+        top_a = np.sort(np.argsort(-rows_a, axis=1, kind="stable")[:, :k], axis=1)
+        top_b = np.sort(np.argsort(-rows_b, axis=1, kind="stable")[:, :k], axis=1)
+        self.rows += len(rows_a)
+        self.agreeing_rows += int(np.count_nonzero((top_a == top_b).all(axis=1)))
+
+    def figures(self, group: str, scale: float) -> Figures:
+        compared = self.max_abs >= 0
+        norms = math.sqrt(self.reference2 * self.candidate2)
+        return Figures(
+            group=group, elements=self.elements, violations=self.violations,
+            max_abs=self.max_abs if compared else None,
+            max_scaled=_share(self.max_abs, scale) if compared else None,
+            cosine=(self.dot / norms if norms else float(self.error2 == 0)) if compared else None,
+            snr_db=_snr_db(self.reference2, self.error2) if compared else None,
+            token_match=_ratio(self.equal_tokens, self.tokens),
+            sequence_match=_ratio(self.equal_sequences, self.sequences),
+            top_k_agreement=_ratio(self.agreeing_rows, self.rows),
+        )
+
+
+# A figure that cannot be infinite in JSON: an error-free output is reported at this ratio.
+_LARGEST_SNR_DB = 300.0
+
+
+def _snr_db(signal: float, noise: float) -> float:
+    if noise == 0:
+        return _LARGEST_SNR_DB
+    return min(_LARGEST_SNR_DB, 10 * math.log10(signal / noise)) if signal else -_LARGEST_SNR_DB
+
+
+def _share(error: float, scale: float) -> float:
+    """``error`` as a share of ``scale``; an error where the original is all zeros counts whole."""
+    return error / scale if scale else error
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _below(name: str, value: float | None, floor: float | None, detail: str = "") -> list[str]:
+    if floor is None or value is None or value >= floor:
+        return []
+    return [f"{name} {value:.4g} below {floor:g}{detail}"]
+
+
+def _float_excess(expected: Array, got: Array, close: Close, scale: float) -> npt.NDArray[np.float64]:
+    finite = np.isfinite(expected) & np.isfinite(got)
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+        bound = close.atol + close.rtol * np.abs(expected.astype(np.float64)) + close.scaled * scale
+        # An error of zero is inside any bound, zero included: no 0/0 hole.
+        ratio = np.where(error == 0, 0.0, error / np.where(bound > 0, bound, np.finfo(np.float64).tiny))
+    same = (np.isnan(expected) & np.isnan(got)) | (expected == got)
+    return np.where(finite, ratio, np.where(same, 0.0, np.inf))
+
+
+def _padded(array: Array, width: int, pad: int) -> Array:
+    fill = [(0, 0)] * (array.ndim - 1) + [(0, width - array.shape[-1])]
+    return np.pad(array, fill, constant_values=pad) if width > array.shape[-1] else array
+
+
+def _text(value: Any) -> str:
+    return f"{value:.7g}" if isinstance(value, (float, np.floating)) else str(value)

@@ -1,0 +1,56 @@
+"""Judge one candidate: run it on every case, compare with the original, apply the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from trt_pipeline.backends.base import Runner
+from trt_pipeline.frozen import Frozen
+from trt_pipeline.parity import reference as references
+from trt_pipeline.parity.compare import OutputComparison, OutputVerdict
+from trt_pipeline.parity.reference import Reference
+from trt_pipeline.parity.tolerance import Gate
+from trt_pipeline.samples.store import Samples
+
+Progress = Callable[[int, int], None]
+
+
+class Verdict(Frozen):
+    """Whether a candidate passes its gate, output by output."""
+
+    passed: bool
+    reason: str
+    outputs: tuple[OutputVerdict, ...]
+
+
+def judge(runner: Runner, reference: Reference, folder: Path, samples: dict[str, Samples], gate: Gate,
+          precision: str, progress: Progress = lambda done, total: None) -> Verdict:
+    """Compare an active ``runner`` with the reference outputs in ``folder``, matched by name.
+
+    A candidate that raises on a case, lacks an output or has one too many is rejected, not failed:
+    it is wrong, and the reason says where.
+    """
+    comparisons = {
+        (signature, name): OutputComparison(
+            signature, name, gate.resolve(signature, name, known.dtype, precision, known.noise.floor), known.scale)
+        for signature, by_name in reference.outputs.items() for name, known in by_name.items()}
+    broken: list[str] = []
+    for number, case in enumerate(reference.cases):
+        expected = references.outputs(folder, number)
+        try:
+            got = runner.infer(case.signature, samples[case.signature].take(case.rows, case.width))
+        except Exception as error:  # the candidate's fault, whatever its library raises
+            broken.append(f"{case.name}: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}")
+            break
+        broken += [f"{case.signature}: output '{n}' is missing" for n in expected if n not in got]
+        broken += [f"{case.signature}: output '{n}' is not in the contract" for n in got if n not in expected]
+        if broken:
+            break
+        for name, value in got.items():
+            comparisons[case.signature, name].add(case.name, case.group, case.rows, expected[name], value)
+        progress(number + 1, len(reference.cases))
+    verdicts = tuple(comparison.verdict() for comparison in comparisons.values())
+    # After a break the other outputs are only half compared: its reason is the one to read.
+    reasons = broken or [f"{v.signature}.{v.output}: {v.reasons[0]}" for v in verdicts if not v.passed]
+    return Verdict(passed=not reasons, reason="; ".join(reasons[:3]), outputs=verdicts)

@@ -1,0 +1,1 @@
+"""Choose what each server gets, and put it there in one rename."""

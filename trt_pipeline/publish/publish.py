@@ -1,0 +1,60 @@
+"""Publish for every target of a configuration what `select` chose for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trt_pipeline import digest
+from trt_pipeline.config.schema import Config, Target
+from trt_pipeline.model.contract import Contract
+from trt_pipeline.publish import select, tf_serving, triton
+from trt_pipeline.results import CandidateResult, Publication
+
+TRITON_FOLDER = "triton"
+
+
+def publish_all(config: Config, contract: Contract, signatures: tuple[str, ...],
+                candidates: tuple[CandidateResult, ...], run_folder: Path, model_digest: str,
+                again: bool) -> tuple[Publication, ...]:
+    """One `Publication` a target, in the config's order.
+
+    Raises:
+        OutputError: the serving folder cannot be written or the disk is full.
+    """
+    found = []
+    for target in config.targets:
+        choice = select.choose(target, candidates, config.objective)
+        shown = f"{target.kind} {target.version}"
+        if choice.candidate is None:
+            found.append(Publication(target=shown, candidate=None, why=choice.why))
+            continue
+        candidate = next(c for c in candidates if c.name == choice.candidate)
+        folder = run_folder / "candidates" / candidate.name.replace("/", "-") / "model"
+        version, new, path = _publish(config, contract, signatures, target, candidate, folder,
+                                      _manifest(candidate, folder, run_folder, model_digest, choice.why), again)
+        found.append(Publication(target=shown, candidate=candidate.name, why=choice.why, version=version,
+                                 path=path, new=new))
+    return tuple(found)
+
+
+def _publish(config: Config, contract: Contract, signatures: tuple[str, ...], target: Target,
+             candidate: CandidateResult, folder: Path, manifest: dict[str, Any], again: bool) -> tuple[int, bool, str]:
+    assert candidate.artifact
+    if target.kind == "tf-serving":
+        source = folder / candidate.artifact.files[signatures[0]]
+        version, new = tf_serving.publish(source, config.serving, config.name, manifest, config.keep, again)
+        return version, new, str(config.serving / config.name / str(version))
+    repository = config.serving / TRITON_FOLDER
+    version, new = triton.publish(candidate.artifact, folder, {n: contract.signatures[n] for n in signatures},
+                                  repository, config.name, config.max_batch_size, manifest, config.keep, again)
+    first = triton.triton_name(config.name, signatures[0], list(signatures))
+    return version, new, str(repository / first / str(version))
+
+
+def _manifest(candidate: CandidateResult, folder: Path, run_folder: Path, model_digest: str, why: str) -> dict[str, Any]:
+    assert candidate.artifact
+    parts = {name: (folder / file).resolve() for name, file in sorted(candidate.artifact.files.items())}
+    content = {name: digest.of_folder(path if path.is_dir() else path.parent) for name, path in parts.items()}
+    return {"candidate": candidate.name, "digest": digest.of_value([candidate.name, content]), "why": why,
+            "original": model_digest, "run": run_folder.name}

@@ -1,0 +1,33 @@
+"""Which servers, at which versions, can load which kinds of artifact."""
+
+from __future__ import annotations
+
+from trt_pipeline.backends.base import ArtifactKind
+
+Version = tuple[int, ...]
+
+
+def parse_version(text: str) -> Version:
+    """``"24.10"`` as (24, 10). Raises ValueError for anything that is not numbers and dots."""
+    try:
+        return tuple(int(part) for part in text.removesuffix("-gpu").split("."))
+    except ValueError:
+        raise ValueError(f"'{text}' is not a server version such as 2.14.1 or 24.10") from None
+
+
+def loadable_kinds(server: str, version: str) -> tuple[ArtifactKind, ...]:
+    """Kinds of artifact that ``server`` loads at ``version``.
+
+    TensorFlow Serving loads SavedModels. Triton's last image with a TensorFlow backend is 25.02.
+
+    Raises:
+        ValueError: the server or version is unknown.
+    """
+    number = parse_version(version)
+    if server == "tf-serving":
+        if number < (2,):
+            raise ValueError(f"TensorFlow Serving {version} does not load TensorFlow 2 models; name 2.14 or later")
+        return ("savedmodel",)
+    if server == "triton":
+        return ("onnx", "savedmodel") if number <= (25, 2, 999) else ("onnx",)
+    raise ValueError(f"no server '{server}'")

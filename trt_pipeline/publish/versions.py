@@ -1,0 +1,144 @@
+"""Numbered version folders: a version appears by one rename, complete or not at all, and goes by one."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trt_pipeline.errors import OutputError
+
+MANIFEST = "trt_pipeline.json"
+_STAGING_PREFIX = ".staging-"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def existing(folder: Path) -> list[int]:
+    """The version numbers below ``folder``, ascending."""
+    return sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit() and p.is_dir()) if folder.is_dir() else []
+
+
+def latest_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the newest version below ``folder``, or None."""
+    versions = existing(folder)
+    if not versions:
+        return None
+    try:
+        document: dict[str, Any] = json.loads((folder / str(versions[-1]) / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+    return document
+
+
+@contextmanager
+def staging(root: Path) -> Iterator[Path]:
+    """A folder on the same file system as the publications, outside of every folder that a server watches.
+
+    Raises:
+        OutputError: the disk is full or ``root`` cannot be written; nothing is left behind.
+    """
+    folder: Path | None = None
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for leftover in root.glob(_STAGING_PREFIX + "*"):
+            if not _alive(leftover.name):
+                shutil.rmtree(leftover, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{_STAGING_PREFIX}{os.getpid()}-", dir=root))
+        folder.chmod(0o755)
+        yield folder
+    except (OSError, shutil.Error) as error:
+        raise _output_error(root, error) from error
+    finally:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def place(staged: Path, destination: Path) -> None:
+    """Make ``staged`` appear as ``destination``; all of its bytes are on the disk first."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    _sync(staged)
+    os.rename(staged, destination)
+    _sync_folder(destination.parent)
+
+
+def exchange(staged: Path, destination: Path) -> None:
+    """Swap two folders in one step, so that no moment lacks either. ``staged`` then holds the old one.
+
+    Where the system cannot (not Linux), there is a moment between two renames.
+    """
+    _sync(staged)
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.renameat2(_AT_FDCWD, os.fsencode(staged), _AT_FDCWD, os.fsencode(destination), _RENAME_EXCHANGE) == 0:
+            _sync_folder(destination.parent)
+            return
+        if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(ctypes.get_errno(), "cannot exchange", str(destination))
+    aside = staged.with_name(staged.name + "-old")
+    os.rename(destination, aside)
+    os.rename(staged, destination)
+    os.rename(aside, staged)
+
+
+def prune(folder: Path, keep: int, scratch: Path) -> list[int]:
+    """Remove all but the newest ``keep`` versions below ``folder``; returns those removed."""
+    gone = existing(folder)[:-keep]
+    for version in gone:
+        os.rename(folder / str(version), scratch / f"pruned-{version}")
+    return gone
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file or folder, following links: a publication shares nothing with the work folder."""
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=False)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+
+
+def _output_error(root: Path, error: OSError) -> OutputError:
+    cause = error.args[0] if error.args else None
+    full = getattr(error, "errno", None) == errno.ENOSPC or (
+        isinstance(cause, list) and any(os.strerror(errno.ENOSPC) in str(item) for item in cause))
+    if full:
+        return OutputError(f"disk full while publishing to {root}: free some space and run again; "
+                           "nothing was published")
+    reason = error.strerror or (str(error).splitlines() or [""])[0]
+    return OutputError(f"cannot publish to {root}: {reason}; choose another folder or mend its permissions")
+
+
+def _alive(name: str) -> bool:
+    pid = name.removeprefix(_STAGING_PREFIX).partition("-")[0]
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+        elif path.is_dir():
+            _sync_folder(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Samples: named input arrays whose leading axis is the batch axis."""

@@ -1,0 +1,1 @@
+"""The pipeline: stages in workers, results kept under content keys, one run after another."""

@@ -1,0 +1,109 @@
+"""Turn a configuration into a checked plan: model, contract-fitting samples, candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trt_pipeline import digest
+from trt_pipeline.config.schema import Config, candidates_of
+from trt_pipeline.errors import ConfigError, SamplesError
+from trt_pipeline.model import saved_model
+from trt_pipeline.model.contract import Contract
+from trt_pipeline.publish.select import ORIGINAL, check_targets
+from trt_pipeline.samples import check, sources, store
+
+Kind = Literal["validation", "calibration"]
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Checked samples in their stores, and the digest of what they hold."""
+
+    folders: dict[str, Path]
+    """Signature -> store folder."""
+    digest: str
+
+
+def candidates(config: Config, backends: list[str], precisions: list[str]) -> tuple[str, ...]:
+    """The candidates of a run, the original left out: those of the config, limited by the options.
+
+    Raises:
+        ConfigError: an option names what does not exist, or nothing is left.
+    """
+    allowed = candidates_of(backends, precisions)
+    chosen = tuple(c for c in config.candidates or allowed if c in allowed)
+    if not chosen:
+        raise ConfigError(f"no candidate is left: the config names {', '.join(config.candidates)}")
+    check_targets(config, chosen)
+    return chosen
+
+
+def names(chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """All candidates of a run, the original first."""
+    return (f"{ORIGINAL}/native", *chosen)
+
+
+def check_model(config: Config) -> str:
+    """Digest of the model's files, after the checks that need no TensorFlow."""
+    return digest.of_folder(saved_model.check_folder(config.model))
+
+
+def signatures(config: Config, contract: Contract) -> tuple[str, ...]:
+    """The signatures to optimize.
+
+    Raises:
+        ConfigError: the config names one that the model lacks, or pads an input that none has.
+    """
+    chosen = config.signatures or tuple(contract.signatures)
+    for name in chosen:
+        contract.signature(name)
+    inputs = {key for name in chosen for key in contract.signatures[name].inputs}
+    for name in config.padding:
+        if name not in inputs:
+            raise ConfigError(f"padding names the input '{name}', which no signature has: "
+                              f"there are {', '.join(sorted(inputs))}")
+    return chosen
+
+
+def open_samples(config: Config, contract: Contract, chosen: tuple[str, ...], kind: Kind, root: Path) -> SampleSet | None:
+    """Read, check and store one kind of samples for every signature; None where the config names none.
+
+    Raises:
+        SamplesError: they do not fit; a signature without validation samples is an error too.
+    """
+    arrays = {}
+    for name in chosen:
+        source = config.samples.of(kind, name)
+        if source is None:
+            if kind == "calibration":
+                continue
+            raise SamplesError(f"signature {name} has no samples: add it under samples.validation, or leave the "
+                               "signature out with 'signatures'")
+        read = sources.read(source, list(contract.signatures[name].inputs))
+        arrays[name] = check.check(read, contract.signatures[name], source)
+    if not arrays:
+        return None
+    folders = {}
+    digests: dict[str, str] = {}
+    for name, columns in arrays.items():
+        folders[name], digests[name] = _stored(columns, root)
+    return SampleSet(folders=folders, digest=digest.of_value(digests))
+
+
+def _stored(columns: Mapping[str, store.Array], root: Path) -> tuple[Path, str]:
+    """The store of ``columns`` below ``root``, named after its content; made if it is not there yet."""
+    root.mkdir(parents=True, exist_ok=True)
+    staged = root / "staging-samples"
+    store.write(dict(columns), staged)
+    content = digest.of_folder(staged)
+    folder = root / f"samples-{content[:24]}"
+    if not folder.exists():
+        staged.rename(folder)
+    else:
+        for file in staged.iterdir():
+            file.unlink()
+        staged.rmdir()
+    return folder, content

@@ -1,0 +1,307 @@
+"""One run: every stage in a worker, its result kept; then select, publish, report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from trt_pipeline import report
+from trt_pipeline.backends.base import Artifact
+from trt_pipeline.benchmark.interleaved import BenchmarkResult
+from trt_pipeline.config.schema import Config
+from trt_pipeline.errors import ModelError, OutputError, Unsupported
+from trt_pipeline.inspection import Inspection
+from trt_pipeline.model.contract import Contract
+from trt_pipeline.parity.judge import Verdict
+from trt_pipeline.parity.reference import Reference
+from trt_pipeline.publish import publish
+from trt_pipeline.results import CandidateResult, RunResult, StageCost
+from trt_pipeline.stages import jobs, lock, plan, worker
+from trt_pipeline.stages.cache import Entry, StageCache, environment, key_of
+from trt_pipeline.stages.plan import SampleSet
+from trt_pipeline.stages.worker import WorkerFailed
+
+# Parity of the samples themselves is judged in batches of this many; corners have their own sizes.
+_VALIDATION_BATCH = 8
+ARTIFACTS = Path("artifacts")
+
+
+class Observer(Protocol):
+    """Who is told how a run goes; the terminal's progress bars are one."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def progress(self, done: int, total: int) -> None:
+        """The stage has done ``done`` of ``total``."""
+
+    def candidate(self, result: CandidateResult) -> None:
+        """A candidate has been judged."""
+
+
+class Silent:
+    """Nobody watches."""
+
+    def stage(self, name: str) -> None: ...
+
+    def progress(self, done: int, total: int) -> None: ...
+
+    def candidate(self, result: CandidateResult) -> None: ...
+
+
+def run(config: Config, *, backends: list[str] | None = None, precisions: list[str] | None = None,
+        output: Path = ARTIFACTS, fresh: bool = False, publishing: bool = True, again: bool = False,
+        observer: Observer | None = None) -> RunResult:
+    """Judge every candidate of ``config`` and publish the best for each target.
+
+    Args:
+        backends, precisions: limit the candidates to these; empty or None for no limit.
+        output: where run folders and kept stage results go, below the model's name.
+        fresh: do every stage again, whatever has been kept.
+        publishing: False only judges (a sweep).
+        again: publish even what is the newest version already.
+
+    Raises:
+        InputError: config, model, samples or an output folder is wrong; one line says what.
+        MissingError: the machine lacks what a stage needs.
+    """
+    chosen = plan.candidates(config, backends or [], precisions or [])
+    model_digest = plan.check_model(config)
+    root = output / config.name
+    with lock.exclusive(root, config.name), _writing_to(root):
+        return _Run(config, chosen, model_digest, root, fresh, observer or Silent()).execute(publishing, again)
+
+
+class _Run:
+    """The state of one execution; each method is a stage or a few."""
+
+    def __init__(self, config: Config, chosen: tuple[str, ...], model_digest: str, root: Path, fresh: bool,
+                 observer: Observer) -> None:
+        self.config, self.chosen, self.model_digest = config, chosen, model_digest
+        self.fresh, self.observer = fresh, observer
+        self.cache = StageCache(root / "stages")
+        self.folder = _new_run_folder(root)
+        self.logs: dict[str, list[Path]] = {}
+        self.base_key: dict[str, Any] = {"model": model_digest, "tags": config.tags}
+
+    def execute(self, publishing: bool, again: bool) -> RunResult:
+        started = time.monotonic()
+        try:
+            inspection = Inspection.model_validate(self._stage(
+                "inspect", "inspect", jobs.inspect, {"model": str(self.config.model), "tags": self.config.tags}, {})[0].value)
+        except WorkerFailed as error:
+            raise ModelError(f"{self.config.model} cannot be read: {error}") from None
+        self.contract = inspection.contract
+        self.signatures = plan.signatures(self.config, self.contract)
+        validation = plan.open_samples(self.config, self.contract, self.signatures, "validation", self.cache.root)
+        assert validation
+        self.validation: SampleSet = validation
+        self.calibration = plan.open_samples(self.config, self.contract, self.signatures, "calibration",
+                                             self.cache.root)
+        self._write("run.json", self._facts())
+        self.reference, self.reference_folder = self._refer()
+        self.original: tuple[Artifact, Path] | None = None
+        results = []
+        for name in plan.names(self.chosen):
+            result = self._candidate(name)
+            results.append(result)
+            self.observer.candidate(result)
+        candidates = tuple(results)
+        publications = publish.publish_all(self.config, self.contract, self.signatures, candidates, self.folder,
+                                           self.model_digest, again) if publishing else ()
+        finished = RunResult(
+            name=self.config.name, run_id=self.folder.name, folder=str(self.folder), model=str(self.config.model),
+            model_digest=self.model_digest, samples_digests=self._samples_digests(),
+            config=self.config.model_dump(mode="json"), environment=environment(), contract=self.contract,
+            noise=self.reference.outputs, candidates=candidates, publications=publications,
+            objective=self.config.objective, seconds=time.monotonic() - started)
+        self._write("report.json", finished.model_dump(mode="json"))
+        report.write_html(finished, self.folder / "report.html")
+        return finished
+
+    def _refer(self) -> tuple[Reference, Path]:
+        arguments = {"model": str(self.config.model), "contract": self.contract.model_dump(mode="json"),
+                     "signatures": self.signatures, **self._sample_arguments(), "batch_size": _VALIDATION_BATCH,
+                     "max_batch_size": self.config.max_batch_size}
+        try:
+            entry, _ = self._stage("original", "reference", jobs.refer, arguments, {
+                "samples": self.validation.digest, "signatures": self.signatures, "padding": self.config.padding,
+                "batch": [_VALIDATION_BATCH, self.config.max_batch_size]})
+        except WorkerFailed as error:
+            raise ModelError(f"the original does not run on its samples: {error}") from None
+        return Reference.model_validate(entry.value), entry.files
+
+    def _candidate(self, name: str) -> CandidateResult:
+        """Convert, validate and benchmark; whatever goes wrong becomes the row's status and reason."""
+        backend, _, precision = name.partition("/")
+        shown = backend if backend == "original" else name
+        costs: list[StageCost] = []
+        known: dict[str, Any] = {"name": shown, "backend": backend, "precision": precision}
+        stage = "convert"
+        try:
+            artifact, files, size = self._convert(shown, backend, precision, costs)
+            known |= {"artifact": artifact, "size_bytes": size}
+            stage = "validate"
+            verdict = self._validate(shown, backend, precision, artifact, files, costs)
+            known["verdict"] = verdict
+            known |= {"status": "ok"} if verdict.passed else {"status": "rejected", "reason": verdict.reason}
+            stage = "benchmark"
+            if backend == "original":
+                self.original = artifact, files
+            known["benchmark"] = self._benchmark(shown, backend, artifact, files, costs)
+        except Unsupported as error:
+            known |= {"status": "unsupported", "reason": str(error)}
+        except WorkerFailed as error:
+            known |= {"status": "failed", "reason": f"{stage}: {error}"}
+        result = CandidateResult(**known, stages=tuple(costs))
+        self._write_candidate(result)
+        return result
+
+    def _convert(self, shown: str, backend: str, precision: str, costs: list[StageCost]) -> tuple[Artifact, Path, int]:
+        request: dict[str, Any] = {"model": str(self.config.model), "tags": self.config.tags, "signatures": self.signatures,
+                                   "precision": precision}
+        key: dict[str, Any] = {"backend": backend, "precision": precision, "signatures": self.signatures}
+        if precision == "int8" and self.calibration:
+            request |= {"samples": {n: str(p) for n, p in self.calibration.folders.items()},
+                        "padding": self.config.padding}
+            key |= {"calibration": self.calibration.digest, "padding": self.config.padding}
+        if backend == "original":
+            key["path"] = str(self.config.model.resolve())
+        entry, cost = self._stage(shown, "convert", jobs.convert, {
+            "backend_name": backend, "request": request, "contract": self.contract.model_dump(mode="json")}, key)
+        costs.append(cost)
+        artifact = Artifact.model_validate(entry.value)
+        size = sum(f.stat().st_size for path in {(entry.files / f).resolve() for f in artifact.files.values()}
+                   for f in ([path] if path.is_file() else path.rglob("*")) if f.is_file())
+        size += sum(f.stat().st_size for f in entry.files.rglob("*.data"))
+        return artifact, entry.files, size
+
+    def _validate(self, shown: str, backend: str, precision: str, artifact: Artifact, files: Path,
+                  costs: list[StageCost]) -> Verdict:
+        gate = self.config.gate.model_dump(mode="json", exclude_none=True)
+        entry, cost = self._stage(shown, "validate", jobs.validate, {
+            "backend_name": backend, "precision": precision, "artifact": artifact.model_dump(mode="json"),
+            "artifact_folder": str(files), "contract": self.contract.model_dump(mode="json"),
+            "reference_index": self.reference.model_dump(mode="json"), "reference_folder": str(self.reference_folder),
+            **self._sample_arguments(), "gate": gate,
+        }, {"conversion": files.parent.name, "reference": self.reference_folder.parent.name, "gate": gate})
+        costs.append(cost)
+        return Verdict.model_validate(entry.value)
+
+    def _benchmark(self, shown: str, backend: str, artifact: Artifact, files: Path,
+                   costs: list[StageCost]) -> BenchmarkResult:
+        assert self.original
+        settings = self.config.benchmark
+
+        def side(name: str, made: Artifact, folder: Path) -> dict[str, Any]:
+            return {"backend": name, "artifact": made.model_dump(mode="json"), "folder": str(folder),
+                    "contract": self.contract.model_dump(mode="json"), **self._sample_arguments(),
+                    "threads": settings.threads}
+
+        entry, cost = self._stage(shown, "benchmark", jobs.benchmark, {
+            "original": side("original", *self.original), "candidate": side(backend, artifact, files),
+            "signatures": self.signatures, "batch_sizes": settings.batch_sizes, "duration_s": settings.duration_s,
+        }, {"conversion": files.parent.name, "samples": self.validation.digest,
+            "settings": settings.model_dump(mode="json")})
+        costs.append(cost)
+        return BenchmarkResult.model_validate(entry.value)
+
+    def _stage(self, shown: str, stage: str, function: Callable[..., Any], arguments: dict[str, Any],
+               parts: dict[str, Any]) -> tuple[Entry, StageCost]:
+        """The result of one stage: the kept one, or a worker's, which is then kept."""
+        self.observer.stage(f"{shown}: {stage}")
+        key = key_of(self.base_key | parts | {"stage": stage})
+        entry = None if self.fresh else self.cache.find(stage, key)
+        cached = entry is not None
+        if entry is None:
+            entry = self._work(shown, stage, key, function, arguments)
+        self.logs.setdefault(shown, []).append(entry.log)
+        return entry, StageCost(stage=stage, seconds=entry.seconds, peak_memory_mb=entry.peak_memory_mb, cached=cached)
+
+    def _work(self, shown: str, stage: str, key: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Entry:
+        staging = self.cache.stage()
+        try:
+            outcome = worker.run(function, {**arguments, "folder": str(staging / "files")}, self.config.limits,
+                                 staging / "log.txt", self.observer.progress)
+        except BaseException:
+            self._save_log(shown, stage, staging / "log.txt")
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        return self.cache.keep(stage, key, staging, outcome.value, outcome.seconds, outcome.peak_memory_mb)
+
+    def _save_log(self, shown: str, stage: str, log: Path) -> None:
+        if log.is_file():
+            kept = self.folder / "candidates" / _file_name(shown) / f"{stage}-failed.txt"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(log, kept)
+            self.logs.setdefault(shown, []).append(kept)
+
+    def _sample_arguments(self) -> dict[str, Any]:
+        return {"samples": {name: str(folder) for name, folder in self.validation.folders.items()},
+                "padding": self.config.padding}
+
+    def _samples_digests(self) -> dict[str, str]:
+        found = {"validation": self.validation.digest}
+        return found | ({"calibration": self.calibration.digest} if self.calibration else {})
+
+    def _facts(self) -> dict[str, Any]:
+        return {"name": self.config.name, "run_id": self.folder.name, "model_digest": self.model_digest,
+                "samples_digests": self._samples_digests(), "environment": environment(),
+                "candidates": plan.names(self.chosen), "config": self.config.model_dump(mode="json")}
+
+    def _write_candidate(self, result: CandidateResult) -> None:
+        folder = self.folder / "candidates" / _file_name(result.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").write_text(result.model_dump_json(indent=2))
+        with (folder / "log.txt").open("w") as log:
+            for part in self.logs.get(result.name, []):
+                log.write(part.read_text(errors="replace"))
+        if result.artifact:
+            _link_tree(self.logs[result.name][0].parent / "files", folder / "model")
+
+    def _write(self, name: str, document: dict[str, Any]) -> None:
+        (self.folder / name).write_text(json.dumps(document, indent=2, default=str) + "\n")
+
+
+def _new_run_folder(root: Path) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    with contextlib.suppress(FileExistsError):
+        (root / stamp).mkdir()
+        return root / stamp
+    return Path(tempfile.mkdtemp(prefix=f"{stamp}-", dir=root))
+
+
+def _file_name(candidate: str) -> str:
+    return candidate.replace("/", "-")
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Show ``source``'s files in the run folder without a second copy, where the disk allows."""
+    for file in sorted(source.rglob("*")):
+        link = target / file.relative_to(source)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_symlink():
+            link.symlink_to(os.readlink(file))
+        elif file.is_file():
+            try:
+                os.link(file, link)
+            except OSError:
+                shutil.copyfile(file, link)
+
+
+@contextlib.contextmanager
+def _writing_to(folder: Path) -> Any:
+    """Turn a disk that is full or refuses into the one line that it deserves."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}; free some space or choose another "
+                          "folder with --output") from error
