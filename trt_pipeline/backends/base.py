@@ -108,7 +108,7 @@ class Runner(ABC):
     @abstractmethod
     def infer_impl(self, signature: str, feeds: Mapping[str, Array]) -> dict[str, Array]: ...
 
-    def deactivate_impl(self) -> None:
+    def deactivate_impl(self) -> None:  # noqa: B027  (most have nothing to let go of)
         """Nothing to let go of, unless a subclass says so."""
 
 

@@ -22,4 +22,4 @@ class Original(Backend):
         return Artifact(kind=self.kind, files=dict.fromkeys(request.signatures, "model"))
 
     def load(self, artifact: Artifact, folder: Path, contract: Contract, threads: int | None = None) -> Runner:
-        return SavedModelRunner(contract, folder / "model", threads)
+        return SavedModelRunner(contract, folder / next(iter(artifact.files.values())), threads)

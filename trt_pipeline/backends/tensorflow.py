@@ -45,7 +45,7 @@ class TensorFlow(Backend):
         return Artifact(kind=self.kind, files=dict.fromkeys(request.signatures, "model"), description=description)
 
     def load(self, artifact: Artifact, folder: Path, contract: Contract, threads: int | None = None) -> Runner:
-        return SavedModelRunner(contract, folder / "model", threads)
+        return SavedModelRunner(contract, folder / next(iter(artifact.files.values())), threads)
 
     def _rewrite(self, function: Any, precision: str) -> FrozenSignature:
         frozen = freeze.freeze(function)

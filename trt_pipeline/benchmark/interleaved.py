@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 import numpy as np
+import numpy.typing as npt
 
 from trt_pipeline.benchmark.runner_process import RunnerProcess, Side
 from trt_pipeline.benchmark.statistics import Latency, Ratio, latency, ratios
@@ -15,6 +16,7 @@ from trt_pipeline.model.contract import SignatureContract
 from trt_pipeline.samples.store import Samples
 
 Progress = Callable[[int, int], None]
+Seconds = npt.NDArray[np.float64]
 # A block is long enough that a timer's and a pipe's cost vanish, short enough that both sides see
 # the same machine.
 _BLOCK_S = 0.1
@@ -86,7 +88,7 @@ def _compare_batch(a: RunnerProcess, b: RunnerProcess, name: str, size: int, dur
     warm = block(_WARM_UP_REQUESTS)
     slowest = max(min(a.time(name, warm)), min(b.time(name, warm)))
     requests = max(1, round(_BLOCK_S / slowest))
-    series: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    series: tuple[list[Seconds], list[Seconds]] = ([], [])
     ends = time.monotonic() + duration_s
     while time.monotonic() < ends or len(series[0]) < _FEWEST_ROUNDS:
         batches = block(requests)

@@ -65,10 +65,14 @@ class RunnerProcess:
         return float(self._ask({"memory": True})["peak_memory_mb"])
 
     def _ask(self, request: dict[str, Any]) -> Any:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
         if not line:
             raise RuntimeError(f"the {self.side.backend} runner died with status {self._process.wait()}")
         answer = json.loads(line)

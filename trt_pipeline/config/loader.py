@@ -49,7 +49,7 @@ def load(path: Path) -> Config:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "it cannot be read"
         raise ConfigError(f"{path}{f':{mark.line + 1}' if mark else ''}: not YAML: {problem}") from None
-    if not isinstance(values, dict):
+    if document is None or not isinstance(values, dict):
         raise ConfigError(f"{path}: a configuration is a mapping with at least name, model and samples")
     try:
         return Config.model_validate(values)

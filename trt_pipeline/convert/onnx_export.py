@@ -191,7 +191,8 @@ def _fold_and_save(model: onnx.ModelProto, target: Path, weight_bytes: int) -> N
     try:
         ort.InferenceSession(str(raw), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-        raise Unsupported(f"ONNX Runtime does not load what tf2onnx made: {str(error).splitlines()[0][:300]}") from error
+        reason = str(error).splitlines()[0][:300]
+        raise Unsupported(f"ONNX Runtime does not load what tf2onnx made: {reason}") from error
     finally:
         raw.unlink()
         raw.with_name(f"{raw.name}.data").unlink(missing_ok=True)

@@ -57,7 +57,7 @@ def _is_untouched(body: onnx.GraphProto, state: int) -> bool:
     name = body.output[1 + state].name
     while name in makers and makers[name].op_type == "Identity":
         name = makers[name].input[0]
-    return name == body.input[2 + state].name
+    return bool(name == body.input[2 + state].name)
 
 
 def _is_read(graph: onnx.GraphProto, name: str) -> bool:

@@ -23,7 +23,8 @@ class Case(Frozen):
 
     @property
     def name(self) -> str:
-        return f"{self.group} [{self.rows[0]}..{self.rows[-1]}]" if len(self.rows) > 1 else f"{self.group} [{self.rows[0]}]"
+        span = f"{self.rows[0]}..{self.rows[-1]}" if len(self.rows) > 1 else str(self.rows[0])
+        return f"{self.group} [{span}]"
 
 
 def cases(signature: SignatureContract, samples: Samples, batch_size: int, max_batch_size: int) -> list[Case]:

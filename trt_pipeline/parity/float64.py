@@ -60,7 +60,7 @@ def _decompose_batch_norms(nodes: Any) -> None:
         def add(suffix: str, op: str, *inputs: str, name: str = name) -> str:
             made = nodes.add(name=f"{name}/{suffix}" if suffix else name, op=op, input=inputs)
             made.attr["T"].type = types_pb2.DT_FLOAT
-            return made.name
+            return str(made.name)
 
         constant = nodes.add(name=f"{name}/epsilon", op="Const")
         constant.attr["dtype"].type = types_pb2.DT_FLOAT

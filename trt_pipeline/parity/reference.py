@@ -44,7 +44,8 @@ class Reference(Frozen):
 def make(model: Path, contract: Contract, cases: list[Case], samples: dict[str, Samples], folder: Path,
          progress: Progress) -> Reference:
     """Run the original on every case and store what it said under ``folder``."""
-    with SavedModelRunner(contract, model) as runner:
+    runner = SavedModelRunner(contract, model)
+    with runner:
         scales: dict[str, dict[str, float]] = {}
         dtypes: dict[str, dict[str, str]] = {}
         for number, case in enumerate(cases):

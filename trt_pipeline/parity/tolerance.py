@@ -53,7 +53,7 @@ class Match(Frozen):
     pad: int | None = None
 
     def __init__(self, tokens: float = 1.0, **fields: Any) -> None:
-        super().__init__(tokens=tokens, **fields)
+        super().__init__(**{"tokens": tokens, **fields})
 
     def __str__(self) -> str:
         text = f"match: tokens >= {self.tokens:g}"
@@ -83,7 +83,7 @@ class OutputGate(Frozen):
     def _from_tolerances(cls, value: Any) -> Any:
         """Accept a bare tolerance, or a list of them, as Python callers write it."""
         given = value if isinstance(value, (list, tuple)) else [value]
-        names = {Close: "close", Match: "match", TopK: "top_k"}
+        names: dict[type, str] = {Close: "close", Match: "match", TopK: "top_k"}
         if given and all(type(item) in names for item in given):
             return {names[type(item)]: item for item in given}
         return value

@@ -52,7 +52,8 @@ def _publish(config: Config, contract: Contract, signatures: tuple[str, ...], ta
     return version, new, str(repository / first / str(version))
 
 
-def _manifest(candidate: CandidateResult, folder: Path, run_folder: Path, model_digest: str, why: str) -> dict[str, Any]:
+def _manifest(candidate: CandidateResult, folder: Path, run_folder: Path, model_digest: str,
+              why: str) -> dict[str, Any]:
     assert candidate.artifact
     parts = {name: (folder / file).resolve() for name, file in sorted(candidate.artifact.files.items())}
     content = {name: digest.of_folder(path if path.is_dir() else path.parent) for name, path in parts.items()}

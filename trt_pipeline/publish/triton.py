@@ -42,7 +42,8 @@ def publish(artifact: Artifact, folder: Path, signatures: dict[str, SignatureCon
     for signature, contract in signatures.items():
         model_name = triton_name(name, signature, list(signatures))
         config = config_text(model_name, artifact.kind, contract, max_batch_size)
-        published.append(_publish_one(artifact, folder, signature, repository, model_name, config, manifest, keep, again))
+        published.append(_publish_one(artifact, folder, signature, repository, model_name, config, manifest, keep,
+                                      again))
     return published[0][0], any(new for _, new in published)
 
 

@@ -37,7 +37,7 @@ def check(arrays: dict[str, Array], signature: SignatureContract, source: str) -
 
 def _check_input(where: str, array: Array, tensor: TensorContract) -> None:
     is_text = array.dtype.kind in "SUO"
-    if tensor.dtype == "string" and not is_text or tensor.dtype != "string" and array.dtype.name != tensor.dtype:
+    if not is_text if tensor.dtype == "string" else array.dtype.name != tensor.dtype:
         raise SamplesError(f"{where} has dtype {array.dtype.name}, the model takes {tensor.dtype}: convert the samples")
     if tensor.shape is not None and array.ndim != len(tensor.shape):
         raise SamplesError(f"{where} has rank {array.ndim}, the model takes rank {len(tensor.shape)} {tensor}")

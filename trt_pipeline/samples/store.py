@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def _strings(data: npt.NDArray[np.uint8], layout: npt.NDArray[np.int64]) -> Arra
     rank = int(layout[0])
     shape, ends = layout[1:1 + rank], layout[1 + rank:]
     raw = data.tobytes()
-    texts = np.array([raw[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)] + [b""], dtype=object)[:-1]
+    texts = np.array([raw[a:b] for a, b in itertools.pairwise(ends)] + [b""], dtype=object)[:-1]
     return texts.reshape(shape)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trt_pipeline import inspection
 from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Artifact, ConversionRequest
 from trt_pipeline.benchmark import interleaved
 from trt_pipeline.benchmark.runner_process import Side
-from trt_pipeline import inspection
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.parity import judge, reference
 from trt_pipeline.parity.cases import cases

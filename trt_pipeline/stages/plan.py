@@ -68,7 +68,8 @@ def signatures(config: Config, contract: Contract) -> tuple[str, ...]:
     return chosen
 
 
-def open_samples(config: Config, contract: Contract, chosen: tuple[str, ...], kind: Kind, root: Path) -> SampleSet | None:
+def open_samples(config: Config, contract: Contract, chosen: tuple[str, ...], kind: Kind,
+                 root: Path) -> SampleSet | None:
     """Read, check and store one kind of samples for every signature; None where the config names none.
 
     Raises:

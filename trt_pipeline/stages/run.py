@@ -19,7 +19,6 @@ from trt_pipeline.benchmark.interleaved import BenchmarkResult
 from trt_pipeline.config.schema import Config
 from trt_pipeline.errors import ModelError, OutputError, Unsupported
 from trt_pipeline.inspection import Inspection
-from trt_pipeline.model.contract import Contract
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.publish import publish
@@ -90,16 +89,17 @@ class _Run:
         self.cache = StageCache(root / "stages")
         self.folder = _new_run_folder(root)
         self.logs: dict[str, list[Path]] = {}
+        self.files: dict[str, Path] = {}
         self.base_key: dict[str, Any] = {"model": model_digest, "tags": config.tags}
 
     def execute(self, publishing: bool, again: bool) -> RunResult:
         started = time.monotonic()
         try:
-            inspection = Inspection.model_validate(self._stage(
-                "inspect", "inspect", jobs.inspect, {"model": str(self.config.model), "tags": self.config.tags}, {})[0].value)
+            arguments = {"model": str(self.config.model), "tags": self.config.tags}
+            entry, _ = self._stage("inspect", "inspect", jobs.inspect, arguments, {})
         except WorkerFailed as error:
             raise ModelError(f"{self.config.model} cannot be read: {error}") from None
-        self.contract = inspection.contract
+        self.contract = Inspection.model_validate(entry.value).contract
         self.signatures = plan.signatures(self.config, self.contract)
         validation = plan.open_samples(self.config, self.contract, self.signatures, "validation", self.cache.root)
         assert validation
@@ -148,6 +148,7 @@ class _Run:
         stage = "convert"
         try:
             artifact, files, size = self._convert(shown, backend, precision, costs)
+            self.files[shown] = files
             known |= {"artifact": artifact, "size_bytes": size}
             stage = "validate"
             verdict = self._validate(shown, backend, precision, artifact, files, costs)
@@ -166,8 +167,8 @@ class _Run:
         return result
 
     def _convert(self, shown: str, backend: str, precision: str, costs: list[StageCost]) -> tuple[Artifact, Path, int]:
-        request: dict[str, Any] = {"model": str(self.config.model), "tags": self.config.tags, "signatures": self.signatures,
-                                   "precision": precision}
+        request: dict[str, Any] = {"model": str(self.config.model), "tags": self.config.tags,
+                                   "signatures": self.signatures, "precision": precision}
         key: dict[str, Any] = {"backend": backend, "precision": precision, "signatures": self.signatures}
         if precision == "int8" and self.calibration:
             request |= {"samples": {n: str(p) for n, p in self.calibration.folders.items()},
@@ -265,7 +266,7 @@ class _Run:
             for part in self.logs.get(result.name, []):
                 log.write(part.read_text(errors="replace"))
         if result.artifact:
-            _link_tree(self.logs[result.name][0].parent / "files", folder / "model")
+            _link_tree(self.files[result.name], folder / "model")
 
     def _write(self, name: str, document: dict[str, Any]) -> None:
         (self.folder / name).write_text(json.dumps(document, indent=2, default=str) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -41,10 +42,8 @@ def main(job_file: str, result_file: str, progress_fd: str) -> None:
 
 def _be_killed_first() -> None:
     """Under memory pressure the kernel should take the worker, not the run."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    except OSError:
-        pass
 
 
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+# Every target sets up what it needs; nothing is done twice.
+MODEL ?= enko
+VENV  ?= .venv
+# The interpreter for the environment: 3.11 or 3.10, the first that is there.
+PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' 2>/dev/null && { echo $$p; break; }; done)
+READY := $(VENV)/.ready
+BIN   := $(VENV)/bin
+ARGS  ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install optimize sweep serve inspect doctor test test-fast lint bench lock clean clean-all
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo "  MODEL=enko by default: any configs/MODEL.yaml. ARGS='...' is passed on to trt-pipeline."
+
+install: $(READY) ## The environment, from the lock, hashes checked
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "trt_pipeline needs Python 3.10 or 3.11: install one, or name it with PYTHON=..." >&2; exit 3; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked dependencies into $(VENV) (about a minute, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+optimize: $(READY) ## Judge every candidate of MODEL, publish the best to serving/
+	@$(BIN)/trt-pipeline optimize $(MODEL) $(ARGS)
+
+sweep: $(READY) ## Judge every candidate of MODEL, publish nothing
+	@$(BIN)/trt-pipeline sweep $(MODEL) $(ARGS)
+
+serve: $(READY) ## Serve what is published over TensorFlow Serving's REST API
+	@$(BIN)/trt-pipeline serve $(ARGS)
+
+inspect: $(READY) ## Contract and operations of MODEL
+	@$(BIN)/trt-pipeline inspect models/$(MODEL)/1 $(ARGS)
+
+doctor: $(READY) ## What this machine can do
+	@$(BIN)/trt-pipeline doctor $(ARGS)
+
+test: lint ## Lint, types and all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(READY) ## The tests that take seconds
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+lint: $(READY) ## Ruff and mypy
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+
+bench: $(READY) ## ResNet50 and a BERT-base encoder against the original: the figures of docs/benchmarks.md
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: ## Make requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --constraint constraints.txt --extra dev --extra serving --universal \
+	  --python-version 3.10 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate --output-file requirements.lock
+
+clean: ## Remove run folders and publications
+	rm -rf artifacts serving build .mypy_cache .pytest_cache .ruff_cache
+
+clean-all: clean ## Remove the environment too
+	rm -rf $(VENV) *.egg-info

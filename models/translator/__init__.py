@@ -1,0 +1,1 @@
+"""A small English-Korean translator: corpus, training, export and evaluation."""

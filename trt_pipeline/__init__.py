@@ -1,0 +1,33 @@
+"""Publish the fastest version of a TensorFlow SavedModel that still says what the original said.
+
+    import trt_pipeline as tp
+    run = tp.optimize("configs/enko.yaml")
+    print(run.best().name)
+
+Importing this package imports no TensorFlow, ONNX Runtime or TensorRT: each loads when first used.
+"""
+
+from trt_pipeline.api import benchmark, convert, inspect, optimize, sweep, validate
+from trt_pipeline.config.schema import Config, Limits, SampleSources, Target
+from trt_pipeline.errors import (
+    ConfigError,
+    GateError,
+    InputError,
+    MissingError,
+    ModelError,
+    OutputError,
+    PipelineError,
+    SamplesError,
+    Unsupported,
+)
+from trt_pipeline.parity.tolerance import Close, Gate, Match, OutputGate, TopK
+from trt_pipeline.results import CandidateResult, Publication, RunResult
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CandidateResult", "Close", "Config", "ConfigError", "Gate", "GateError", "InputError", "Limits", "Match",
+    "MissingError", "ModelError", "OutputError", "OutputGate", "PipelineError", "Publication", "RunResult",
+    "SampleSources", "SamplesError", "Target", "TopK", "Unsupported",
+    "benchmark", "convert", "inspect", "optimize", "sweep", "validate",
+]

@@ -1,0 +1,58 @@
+"""A candidate on disk, however it got there: a conversion's folder, any SavedModel, or an ONNX file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from trt_pipeline.backends import backend
+from trt_pipeline.backends.base import Artifact, Runner
+from trt_pipeline.errors import ConfigError, ModelError
+from trt_pipeline.frozen import Frozen
+from trt_pipeline.model import saved_model
+from trt_pipeline.model.contract import Contract
+
+DESCRIPTION = "candidate.json"
+
+
+class Candidate(Frozen):
+    """What is needed to load a candidate."""
+
+    backend: str
+    precision: str
+    artifact: Artifact
+    folder: Path
+
+    def load(self, contract: Contract, threads: int | None = None) -> Runner:
+        """A runner of it, not active yet."""
+        return backend(self.backend).load(self.artifact, self.folder, contract, threads)
+
+
+def describe(folder: Path, candidate: Candidate) -> None:
+    """Write what `open_candidate` reads beside the candidate's files."""
+    (folder / DESCRIPTION).write_text(candidate.model_dump_json(indent=2, exclude={"folder"}) + "\n")
+
+
+def open_candidate(path: Path, contract: Contract) -> Candidate:
+    """The candidate at ``path``, which answers for the signatures of ``contract``.
+
+    Raises:
+        ModelError: nothing there can be run.
+        ConfigError: a bare ONNX file cannot say which of several signatures it is.
+    """
+    if (path / DESCRIPTION).is_file():
+        try:
+            return Candidate(**json.loads((path / DESCRIPTION).read_text()), folder=path)
+        except (ValueError, TypeError):
+            raise ModelError(f"{path / DESCRIPTION} is damaged: convert the model again") from None
+    if path.suffix == ".onnx" and path.is_file():
+        if len(contract.signatures) != 1:
+            raise ConfigError(f"{path} is one signature and the model has {', '.join(contract.signatures)}: "
+                              "give the folder that 'trt-pipeline convert' wrote")
+        name = next(iter(contract.signatures))
+        return Candidate(backend="onnxruntime", precision="fp32", folder=path.parent,
+                         artifact=Artifact(kind="onnx", files={name: path.name}))
+    saved_model.check_folder(path)
+    folder = path.resolve()
+    return Candidate(backend="original", precision="native", folder=folder.parent,
+                     artifact=Artifact(kind="savedmodel", files=dict.fromkeys(contract.signatures, folder.name)))

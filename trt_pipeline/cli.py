@@ -1,0 +1,336 @@
+"""The command line: a thin skin over `trt_pipeline.api`; results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trt_pipeline import api, doctor, expressions
+from trt_pipeline.config import template
+from trt_pipeline.config.loader import CONFIG_FOLDER
+from trt_pipeline.errors import ConfigError, GateError, InputError, ModelError, OutputError, PipelineError, Unsupported
+from trt_pipeline.frozen import Frozen
+from trt_pipeline.parity.tolerance import Gate, OutputGate
+from trt_pipeline.report import junit, terminal, write_html
+from trt_pipeline.results import RunResult
+from trt_pipeline.stages.run import ARTIFACTS
+
+app = typer.Typer(help=__doc__.split(":")[0], add_completion=False, no_args_is_help=True,
+                  pretty_exceptions_enable=False, rich_markup_mode=None,
+                  context_settings={"help_option_names": ["-h", "--help"]})
+_out, _err = Console(), Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Backends = Annotated[list[str], typer.Option("--backend", help="Only this backend's candidates; repeatable.")]
+Precisions = Annotated[list[str], typer.Option("--precision", help="Only this precision's candidates; repeatable.")]
+Output = Annotated[Path, typer.Option("--output", help="Folder of run folders and kept stage results.")]
+Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Repeat every stage, or use the results kept.")]
+Signatures = Annotated[list[str], typer.Option("--signature", help="Only this signature; repeatable.")]
+Padding = Annotated[list[str], typer.Option("--pad", help="INPUT=VALUE that fills samples to a width; repeatable.")]
+SamplesOption = Annotated[str, typer.Option("--samples", help="npz, npy, tfrecord, folder or module:function.")]
+
+
+@app.command()
+def optimize(
+    config: Annotated[str, typer.Argument(help="A name in configs/, or a YAML file.")],
+    backend: Backends = [], precision: Precisions = [],  # noqa: B006  (Typer reads the default only)
+    output: Output = ARTIFACTS, fresh: Fresh = False,
+    serving: Annotated[Path | None, typer.Option(help="Publish below this folder instead of the config's.")] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Keep only so many published versions.")] = None,
+    republish: Annotated[bool, typer.Option(help="Publish even what is the newest version already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Judge every candidate and publish the fastest that passes, for each target."""
+    overrides = {key: value for key, value in (("serving", serving), ("keep", keep)) if value is not None}
+    resolved = api._config(config).model_copy(update=overrides)
+    with terminal.Bars(_err) as bars:
+        result = api.optimize(resolved, backends=backend, precisions=precision, output=output, fresh=fresh,
+                              again=republish, observer=bars)
+    _show_run(result, as_json)
+    unserved = [p for p in result.publications if p.candidate is None]
+    if unserved:
+        raise GateError(f"nothing could be published for {unserved[0].target}: {unserved[0].why}")
+
+
+@app.command()
+def sweep(
+    config: Annotated[str, typer.Argument(help="A name in configs/, a YAML file, or a SavedModel with --samples.")],
+    backend: Backends = [], precision: Precisions = [],  # noqa: B006
+    output: Output = ARTIFACTS, fresh: Fresh = False,
+    samples: Annotated[str | None, typer.Option(help="Validation samples of a bare SavedModel.")] = None,
+    calibration: Annotated[str | None, typer.Option(help="Calibration samples of a bare SavedModel.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge every candidate and publish nothing."""
+    with terminal.Bars(_err) as bars:
+        result = api.sweep(config, backends=backend, precisions=precision, samples=samples, calibration=calibration,
+                           output=output, fresh=fresh, observer=bars)
+    _show_run(result, as_json)
+    if not as_json:
+        _out.print("Pareto front (speed, parity): " + ", ".join(c.name for c in result.pareto()), markup=False)
+
+
+@app.command()
+def inspect(model: Path, tags: Annotated[str, typer.Option(help="Comma-separated tags.")] = "serve",
+            as_json: Json = False) -> None:
+    """Contract, operation counts, and what keeps which signature off which backend."""
+    found = api.inspect(model, tags.split(","))
+    if as_json:
+        _print_json(found)
+        return
+    for name, signature in found.contract.signatures.items():
+        table = Table(title=escape(f"{name}  ({signature.method_name})"), title_justify="left")
+        for heading in ("", "name", "dtype and shape"):
+            table.add_column(heading)
+        for side, tensors in (("input", signature.inputs), ("output", signature.outputs)):
+            for key, tensor in tensors.items():
+                default = f", default {tensor.default}" if tensor.default is not None else ""
+                table.add_row(side, escape(key), escape(f"{tensor}{default}"))
+        _out.print(table)
+        operations = found.signatures[name].operations
+        _out.print(f"{sum(operations.values())} operations: "
+                   + ", ".join(f"{op} x{count}" for op, count in list(operations.items())[:10]), markup=False)
+        for backend, blockers in found.signatures[name].blockers.items():
+            verdict = "; ".join(map(str, blockers)) or "nothing known to keep it off"
+            _out.print(f"  {backend}: {verdict}", markup=False)
+    contract = found.contract
+    _out.print(f"tags {', '.join(contract.tags)}; {contract.tables} tables; assets "
+               f"{', '.join(contract.assets) or 'none'}; assets.extra {', '.join(contract.extra_assets) or 'none'}; "
+               f"{contract.variable_bytes / 2**20:.1f} MB of variables", markup=False)
+
+
+@app.command()
+def init(model: Path, name: Annotated[str, typer.Option(help="Name of the configuration.")]) -> None:
+    """Write configs/NAME.yaml from what inspect sees."""
+    target = CONFIG_FOLDER / f"{name}.yaml"
+    if target.exists():
+        raise OutputError(f"{target} exists already: name another, or edit it")
+    text = template.text(name, model, api.inspect(model))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror}") from None
+    _out.print(f"{target} written: give it samples, then run 'trt-pipeline optimize {name}'", markup=False)
+
+
+@app.command()
+def convert(
+    model: Path,
+    backend: Annotated[str, typer.Option(help="Backend to convert with.")],
+    precision: Annotated[str, typer.Option(help="Precision to convert to.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write; must not exist.")],
+    samples: Annotated[str | None, typer.Option(help="Calibration samples, for int8.")] = None,
+    signature: Signatures = [], pad: Padding = [],  # noqa: B006
+) -> None:
+    """Convert a SavedModel with one backend; it is not judged."""
+    made = api.convert(model, backend, precision, output, calibration=samples, signatures=signature,
+                       padding=_padding(pad))
+    _out.print(f"{output}: {made.artifact.kind}, {', '.join(made.artifact.files.values())}", markup=False)
+
+
+@app.command()
+def validate(
+    reference: Path, candidate: Path, samples: SamplesOption,
+    tolerance: Annotated[list[str], typer.Option(
+        help="OUTPUT={close: {rtol: 1e-3}}, in the words of the config's gate; repeatable.")] = [],  # noqa: B006
+    precision: Annotated[str | None, typer.Option(help="Whose default tolerances apply.")] = None,
+    signature: Signatures = [], pad: Padding = [],  # noqa: B006
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a candidate against the original; exit status 1 when it is rejected."""
+    verdict = api.validate(reference, candidate, samples, gate=_gate(tolerance), signatures=signature,
+                           padding=_padding(pad), precision=precision)
+    if junit_file:
+        junit.write(verdict, junit_file)
+    if as_json:
+        _print_json(verdict)
+    else:
+        for output in verdict.outputs:
+            word = "passes" if output.passed else "FAILS"
+            _out.print(f"{output.signature}.{output.output}: {word} ({output.gate})", markup=False)
+    if not verdict.passed:
+        raise GateError(f"rejected: {verdict.reason}")
+
+
+@app.command()
+def benchmark(
+    candidates: Annotated[list[Path], typer.Argument(help="The original, then the candidates.")],
+    samples: SamplesOption,
+    batch_size: Annotated[list[int], typer.Option(help="Repeatable.")] = [1, 8],  # noqa: B006
+    duration: Annotated[float, typer.Option(help="Seconds per batch size and candidate.")] = 4.0,
+    signature: Signatures = [], pad: Padding = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Time candidates against the original, interleaved on the same inputs."""
+    if len(candidates) < 2:
+        raise ConfigError("benchmark takes the original and at least one candidate")
+    results = {}
+    for path in candidates[1:]:
+        results[str(path)] = api.benchmark(candidates[0], path, samples, batch_sizes=batch_size, duration_s=duration,
+                                           signatures=signature, padding=_padding(pad))
+    if as_json:
+        print(json.dumps({name: r.model_dump(mode="json") for name, r in results.items()}))
+        return
+    table = Table("candidate", "signature", "batch", "p50 ms", "original", "p50 ratio [95 %]", "throughput ratio")
+    for name, result in results.items():
+        for b in result.batches:
+            table.add_row(escape(name), escape(b.signature), str(b.batch_size), f"{b.candidate.p50:.2f}",
+                          f"{b.original.p50:.2f}", escape(str(b.ratios["latency_p50"])),
+                          escape(str(b.ratios["throughput"])))
+    _out.print(table)
+
+
+@app.command()
+def run(
+    model: Path, signature: Annotated[str, typer.Option(help="Signature to call.")] = "serving_default",
+    input_expr: Annotated[list[str], typer.Option(help="NAME=[[...]]; several with ';' or repeated.")] = [],  # noqa: B006
+    tags: Annotated[str, typer.Option(help="Comma-separated tags.")] = "serve",
+    as_json: Json = False,
+) -> None:
+    """Call a signature with inputs given here, as saved_model_cli run does."""
+    import numpy as np
+
+    from trt_pipeline.backends.saved_model_runner import SavedModelRunner
+
+    contract = api.inspect(model, tags.split(",")).contract
+    feeds = expressions.parse(input_expr, contract.signature(signature))
+    with SavedModelRunner(contract, model) as runner:
+        try:
+            outputs = runner.infer(signature, feeds)
+        except PipelineError:
+            raise
+        except Exception as error:
+            raise InputError(f"{model}: {signature} failed: {(str(error).splitlines() or [''])[0][:300]}") from None
+    if as_json:
+        print(json.dumps({name: value.tolist() for name, value in outputs.items()}, default=_as_text))
+        return
+    for name, value in outputs.items():
+        print(f"Result for output key {name}:\n{np.array2string(value, threshold=sys.maxsize)}")
+
+
+@app.command()
+def serve(
+    model: Annotated[list[str], typer.Option(help="NAME=FOLDER of versions; repeatable.")] = [],  # noqa: B006
+    serving: Annotated[Path, typer.Option(help="Serve everything published below this folder.")] = Path("serving"),
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    rest_port: Annotated[int, typer.Option(help="Port of the REST API.")] = 8501,
+) -> None:
+    """Preview published models over TensorFlow Serving's REST API."""
+    from trt_pipeline.serve import server
+
+    models = {}
+    for given in model:
+        name, equals, folder = given.partition("=")
+        if not equals:
+            raise ConfigError(f"--model '{given}': write NAME=FOLDER")
+        models[name] = Path(folder)
+    server.serve(models or server.find_models(serving), host, rest_port)
+
+
+@app.command()
+def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]) -> None:
+    """(Re)write report.html of a run."""
+    source = run_folder / "report.json"
+    try:
+        result = RunResult.model_validate_json(source.read_text())
+    except OSError:
+        raise InputError(f"{run_folder} is no finished run: it has no report.json") from None
+    except ValidationError:
+        raise InputError(f"{source} was written by another version: run optimize again") from None
+    write_html(result, run_folder / "report.html")
+    _out.print(f"{run_folder / 'report.html'} written", markup=False)
+
+
+@app.command("doctor")
+def examine(as_json: Json = False) -> None:
+    """What this machine can do, what is missing and how to get it."""
+    findings = doctor.examine()
+    if as_json:
+        print(json.dumps([f.model_dump() for f in findings]))
+        return
+    table = Table("", "what", "found", "to get it")
+    for finding in findings:
+        table.add_row("ok" if finding.ok else "--", finding.what, escape(finding.found),
+                      "" if finding.ok else escape(finding.cure))
+    _out.print(table)
+
+
+def main() -> None:
+    """Run the command line; every error is one line and the exit status of its kind."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # A terminated run ends like an interrupted one: workers stopped, nothing half-written.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        app()
+    except PipelineError as error:
+        _fail(str(error), error.exit_status)
+    except Unsupported as error:
+        _fail(str(error), ModelError.exit_status)
+    except ValidationError as error:
+        _fail(str(error.errors()[0]["msg"]).removeprefix("Value error, "), ConfigError.exit_status)
+    except ImportError as error:
+        _fail(f"the package {error.name} is missing: pip install {error.name}", 3)
+    except KeyboardInterrupt:
+        _fail("interrupted; what was finished is kept and the next run goes on from there", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("TRT_PIPELINE_TRACEBACK"):
+            raise
+        _fail(f"unexpected {type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}; "
+              "set TRT_PIPELINE_TRACEBACK=1 to see where, and please report it", 70)
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"trt-pipeline: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _show_run(result: RunResult, as_json: bool) -> None:
+    if as_json:
+        _print_json(result)
+    else:
+        terminal.print_summary(result, _out)
+
+
+def _print_json(document: Frozen) -> None:
+    print(document.model_dump_json())
+
+
+def _gate(tolerances: list[str]) -> Gate:
+    outputs = {}
+    for text in tolerances:
+        name, equals, bound = text.partition("=")
+        try:
+            outputs[name] = OutputGate.model_validate(yaml.safe_load(bound)) if equals else None
+        except (yaml.YAMLError, ValidationError):
+            outputs[name] = None
+        if outputs[name] is None:
+            raise ConfigError(f"--tolerance '{text}': write OUTPUT={{close: {{rtol: 1e-3}}}}, OUTPUT={{exact: true}} "
+                              "or another bound of the config's gate")
+    return Gate.model_validate({"outputs": outputs})
+
+
+def _padding(given: list[str]) -> dict[str, int]:
+    try:
+        return {name: int(value) for name, _, value in (text.partition("=") for text in given)}
+    except ValueError:
+        raise ConfigError(f"--pad '{given[0]}': write INPUT=VALUE with a whole number") from None
+
+
+def _as_text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,180 @@
+"""The latency/parity scatter plot as an SVG element that follows the page's light and dark colours."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from trt_pipeline.frozen import Frozen
+from trt_pipeline.report import numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
+
+# Colours that nothing else uses; `_follow_page` replaces each with the page's variable.
+_INK, _MUTED, _GRID, _SURFACE = "#010203", "#010204", "#010205", "#010206"
+_PASSED, _REJECTED, _ORIGINAL = "#010207", "#010208", "#010209"
+_VARIABLES = {_INK: "ink", _MUTED: "muted", _GRID: "line", _SURFACE: "surface", _PASSED: "accent",
+              _REJECTED: "bad", _ORIGINAL: "ink"}
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_LONGEST_LABEL = 30
+_MARK_POINTS = 7.0
+# Where a label may stand, nearest first: direction, and its alignment to that side.
+_SIDES = ((1, 0, "left", "center"), (-1, 0, "right", "center"), (0, 1, "center", "bottom"), (0, -1, "center", "top"),
+          (0.7, 0.7, "left", "bottom"), (0.7, -0.7, "left", "top"), (-0.7, 0.7, "right", "bottom"),
+          (-0.7, -0.7, "right", "top"))
+_DISTANCES = (8, 16, 26, 38, 52)
+
+
+class Mark(Frozen):
+    """One judged candidate in the plot."""
+
+    name: str
+    latency_ms: float
+    error: float
+    passed: bool
+    original: bool = False
+    on_front: bool = False
+
+    def __str__(self) -> str:
+        standing = "the original" if self.original else "passed its gate" if self.passed else "rejected"
+        front = ", on the Pareto front" if self.on_front else ""
+        return (f"{self.name}: {numbers.milliseconds(self.latency_ms)}, parity error {numbers.error(self.error)}, "
+                f"{standing}{front}")
+
+
+def scatter(marks: Sequence[Mark], latency_label: str) -> Markup:
+    """An ``<svg>`` element with a mark for each of ``marks``; the Pareto front is joined."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Names may have characters that matplotlib's own font lacks; the browser's font draws them.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), matplotlib.rc_context():
+        warnings.simplefilter("ignore")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "plot", "font.size": 10.5,
+                                    "axes.unicode_minus": False, "text.color": _INK})
+        figure = Figure(figsize=(5.4, 4.0), dpi=72, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        heights = _draw_axes(axes, marks, latency_label)
+        _draw_marks(axes, marks, heights)
+        figure.draw_without_rendering()
+        _draw_labels(axes, marks, heights)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True,
+                       metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _follow_page(text.getvalue(), marks, latency_label)
+
+
+def _draw_axes(axes: Axes, marks: Sequence[Mark], latency_label: str) -> list[float]:
+    """Scales, ticks and grid; returns each mark's height, with exact ones on the floor below the rest."""
+    errors = [mark.error for mark in marks if mark.error > 0]
+    low = math.floor(math.log10(min(errors, default=1e-6)))
+    high = max(math.ceil(math.log10(max(errors, default=1e-6))), low + 1)
+    step = max(1, math.ceil((high - low) / 6))
+    floor = low - step
+    decades = list(range(low, high + 1, step))
+    axes.set_yscale("log")
+    axes.minorticks_off()
+    axes.set_yticks([10.0**floor, *(10.0**d for d in decades)],
+                    ["exact", *(f"10{str(d).translate(_SUPERSCRIPT)}" for d in decades)])
+    axes.set_ylim(10 ** (floor - 0.4 * step), 10 ** (high + 0.4 * step))
+    axes.axhline(10 ** (floor + 0.5 * step), color=_MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
+
+    fastest, slowest = min(m.latency_ms for m in marks), max(m.latency_ms for m in marks)
+    if slowest > 20 * fastest > 0:
+        axes.set_xscale("log")
+        axes.set_xlim(fastest / 1.6, slowest * 1.9)
+    else:
+        margin = max(slowest - fastest, 0.2 * slowest, 1e-6) * 0.2
+        axes.set_xlim(max(0.0, fastest - margin), slowest + 1.2 * margin)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel(f"{latency_label}, ms (left is faster)", color=_MUTED)
+    axes.set_ylabel("parity error (lower is closer)", color=_MUTED)
+    axes.grid(color=_GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_MUTED, length=0)
+    axes.tick_params(axis="x", which="minor", labelbottom=False)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(_GRID)
+    return [mark.error or 10.0**floor for mark in marks]
+
+
+def _draw_marks(axes: Axes, marks: Sequence[Mark], heights: Sequence[float]) -> None:
+    front = sorted((m.latency_ms, y) for m, y in zip(marks, heights, strict=True) if m.on_front)
+    axes.plot([x for x, _ in front], [y for _, y in front], color=_PASSED, linewidth=1.2, alpha=0.6, gid="front")
+    for number, (mark, y) in enumerate(zip(marks, heights, strict=True)):
+        colour = _ORIGINAL if mark.original else _PASSED if mark.passed else _REJECTED
+        axes.scatter([mark.latency_ms], [y], s=_MARK_POINTS**2, marker="D" if mark.original else "o", zorder=3,
+                     facecolor=colour if mark.passed else _SURFACE, edgecolor=colour, linewidth=1.6, clip_on=False,
+                     gid=f"mark-{number}")
+
+
+def _draw_labels(axes: Axes, marks: Sequence[Mark], heights: Sequence[float]) -> None:
+    """Put each name where it covers no mark and no other name, as near to its mark as that allows."""
+    frame = axes.get_figure().bbox  # type: ignore[union-attr]
+    places = [axes.transData.transform((m.latency_ms, y)) for m, y in zip(marks, heights, strict=True)]
+    taken = [_box(x - _MARK_POINTS / 2, y - _MARK_POINTS / 2, _MARK_POINTS, _MARK_POINTS) for x, y in places]
+    for mark, y in zip(marks, heights, strict=True):
+        chosen: Annotation | None = None
+        for label in _labels(axes, mark, y):
+            extent = label.get_window_extent()
+            if extent.x0 >= axes.bbox.x0 and extent.x1 <= frame.x1 and extent.y0 >= axes.bbox.y0 and not any(
+                    extent.overlaps(other) for other in taken):
+                chosen = label
+                break
+            label.remove()
+        label = chosen or next(_labels(axes, mark, y))
+        taken.append(label.get_window_extent())
+
+
+def _labels(axes: Axes, mark: Mark, y: float) -> Iterator[Annotation]:
+    name = mark.name if len(mark.name) <= _LONGEST_LABEL else f"{mark.name[:_LONGEST_LABEL - 1]}…"
+    for distance in _DISTANCES:
+        for dx, dy, horizontal, vertical in _SIDES:
+            far = {"arrowstyle": "-", "color": _MUTED, "linewidth": 0.6} if distance > _DISTANCES[0] else None
+            yield axes.annotate(name, (mark.latency_ms, y), xytext=(dx * distance, dy * distance), zorder=4,
+                                textcoords="offset points", ha=horizontal, va=vertical, parse_math=False,
+                                arrowprops=far, annotation_clip=False)
+
+
+def _box(x: float, y: float, width: float, height: float) -> Bbox:
+    from matplotlib.transforms import Bbox
+
+    return Bbox.from_bounds(x, y, width, height)
+
+
+def _follow_page(document: str, marks: Sequence[Mark], latency_label: str) -> Markup:
+    """Make matplotlib's document an element of the page: its colours, its fonts, ids of its own, a title."""
+    svg = document[document.index("<svg"):]
+    svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<[^>]*>", lambda tag: _own_tag(tag[0]), svg)
+    svg = re.sub(r"<svg[^>]*>", lambda tag: re.sub(r' (width|height)="[^"]*"', "", tag[0]), svg, count=1)
+    for number, mark in enumerate(marks):
+        group = f'<g id="plot-mark-{number}">'
+        svg = svg.replace(group, f"{group}<title>{escape(str(mark))}</title>")
+    description = ". ".join(str(mark) for mark in marks)
+    head = (f'<title id="plot-title">{escape(latency_label)} against parity error</title>'
+            f'<desc id="plot-desc">{escape(description)}.</desc>')
+    svg = svg.replace("<svg", '<svg role="img" aria-labelledby="plot-title plot-desc"', 1)
+    return Markup(re.sub(r"(<svg[^>]*>)", lambda m: m[1] + head, svg, count=1))
+
+
+def _own_tag(tag: str) -> str:
+    """One tag with the page's colours and font in place of matplotlib's, and ids that are the plot's own."""
+    tag = re.sub(r'( id="|href="#|url\(#)', r"\1plot-", tag)
+    tag = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", tag)
+    return re.sub("#0102[0-9a-f]{2}", lambda colour: f"var(--{_VARIABLES[colour[0]]})", tag)

@@ -1,0 +1,118 @@
+"""What a run found, in sentences; the terminal and the HTML file say the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trt_pipeline.benchmark.interleaved import BatchResult
+from trt_pipeline.benchmark.statistics import Ratio
+from trt_pipeline.config import loader
+from trt_pipeline.errors import PipelineError
+from trt_pipeline.publish import select
+from trt_pipeline.report import numbers
+from trt_pipeline.results import CandidateResult, Publication, RunResult
+
+_METRICS = {"latency_p50": "p50 latency", "latency_p90": "p90 latency", "latency_p99": "p99 latency",
+            "throughput": "throughput"}
+
+
+def verdict(result: RunResult) -> str:
+    """The whole run in one sentence."""
+    measured = objective(result.objective)
+    if not result.publications:
+        best = select.fastest(result.candidates, result.objective)
+        if best is None:
+            return ("Nothing was published, this run only judged: no candidate that passed beats the original in "
+                    f"{measured}.")
+        return (f"Nothing was published, this run only judged: the fastest candidate that passed is {best.name}, "
+                f"{_times(select.ratio(best, result.objective))} by {measured}.")
+    text = "; ".join(_clause(result, publication) for publication in result.publications)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def publication(found: Publication) -> str:
+    """One publication in one line."""
+    if found.candidate is None:
+        return f"{found.target}: nothing published: {found.why}"
+    state = "new" if found.new else "unchanged"
+    return f"{found.target}: {found.candidate}, version {found.version} ({state}) at {found.path}: {found.why}"
+
+
+def objective(text: str) -> str:
+    """``latency_p50@1`` as a reader says it."""
+    metric, _, batch = text.partition("@")
+    return f"{_METRICS.get(metric, metric)} at batch size {batch}"
+
+
+def command(result: RunResult) -> str:
+    """The command that does this run again."""
+    if not result.publications and result.config.get("targets"):
+        return f"trt-pipeline sweep {result.name}"
+    if _is_in_config_folder(result):
+        return f"make optimize MODEL={result.name}"
+    return f"trt-pipeline optimize {result.name}"
+
+
+def at_objective(candidate: CandidateResult, objective: str) -> BatchResult | None:
+    """The timing that the objective's ratio comes from: of several signatures the least favourable."""
+    wanted = select.ratio(candidate, objective)
+    if wanted is None or candidate.benchmark is None:
+        return None
+    metric = objective.partition("@")[0]
+    return next((batch for batch in candidate.benchmark.batches if batch.ratios[metric] == wanted), None)
+
+
+def parity_error(candidate: CandidateResult) -> float | None:
+    """The error on the parity axis; None where some output could not be compared at all."""
+    if candidate.verdict is None or not all(output.figures for output in candidate.verdict.outputs):
+        return None
+    return select.parity_error(candidate)
+
+
+def parity(candidate: CandidateResult) -> str:
+    """The parity error in words where it is none or cannot be told."""
+    if candidate.verdict is None:
+        return numbers.NONE
+    value = parity_error(candidate)
+    return "not comparable" if value is None else "exact" if value == 0 else numbers.error(value)
+
+
+def described(value: Any) -> str:
+    """Nested facts on one line: ``translate: nodes 1,204, bytes 7,198,465``."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {described(inner)}" if isinstance(inner, dict) else f"{key} {described(inner)}"
+                         for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(described(inner) for inner in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _clause(result: RunResult, found: Publication) -> str:
+    if found.candidate is None:
+        return f"nothing was published for {found.target}: {found.why}"
+    done = "published" if found.new else "kept"
+    where = f"for {found.target} as version {found.version} in {found.path}"
+    if found.candidate == select.ORIGINAL:
+        return (f"{done} the original {where}, because no candidate that it can load beats the original in "
+                f"{objective(result.objective)}")
+    ratio = select.ratio(result.candidate(found.candidate), result.objective)
+    text = f"{done} {found.candidate} {where}, {_times(ratio)} by {objective(result.objective)}"
+    return text if ratio is None or ratio.faster else f"{text}, because that server cannot load the original"
+
+
+def _times(ratio: Ratio | None) -> str:
+    if ratio is None:
+        return "not timed against the original"
+    times = "times as fast as the original" if ratio.faster else "times the original's speed"
+    return f"{ratio.value:.2f} {times} (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _is_in_config_folder(result: RunResult) -> bool:
+    """Whether the configuration of that name that lies here is the one that the run had."""
+    path = loader.CONFIG_FOLDER / f"{result.name}.yaml"
+    try:
+        return path.is_file() and loader.load(path).model_dump(mode="json") == result.config
+    except (PipelineError, OSError):
+        return False

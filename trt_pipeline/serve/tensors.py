@@ -1,0 +1,191 @@
+"""JSON values to tensors and back, with the types, limits and texts of TensorFlow Serving."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from trt_pipeline.backends.base import Array
+from trt_pipeline.serve.refusal import RefusalError
+
+_SHOWN = 500  # characters of a client's value that an error repeats
+_MAX_RANK = 32
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_SERVING_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
+
+
+def to_array(value: object, dtype: str) -> Array:
+    """The tensor that nested lists spell; the first element of each list tells the shape.
+
+    Args:
+        dtype: TensorFlow's name of the type that the signature asks for.
+
+    Raises:
+        RefusalError: 400 for lists that are ragged, and for values that are not of ``dtype`` or leave its
+            range; 501 where JSON has no form of ``dtype``.
+    """
+    shape, leaves = _flatten(value)
+    if dtype in ("float32", "float64"):
+        flat = _floats(leaves, dtype)
+    elif dtype in _INTEGERS:
+        flat = _integers(leaves, dtype)
+    elif dtype == "bool":
+        _demand(leaves, {bool}, dtype)
+        flat = np.array(leaves, bool)
+    elif dtype == "string":
+        flat = np.empty(len(leaves), object)
+        flat[:] = [_bytes(leaf) for leaf in leaves]
+    else:
+        raise RefusalError(501, f"Conversion of JSON Value: {shown(value)} to type: {_SERVING_NAMES.get(dtype, dtype)}")
+    return flat.reshape(shape)
+
+
+def to_json(name: str, array: Array) -> str:
+    """The JSON text of output ``name``."""
+    return _nest(_tokens(name, array), array.shape, 1)[0]
+
+
+def to_json_rows(name: str, array: Array) -> list[str]:
+    """The JSON texts of output ``name``, one for each element of the leading axis."""
+    return _nest(_tokens(name, array), array.shape[1:], array.shape[0])
+
+
+def shown(value: object) -> str:
+    """``value`` as an error repeats it, cut when it is long."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = ""
+    for piece in json.JSONEncoder(ensure_ascii=False, indent=4).iterencode(value):
+        text += piece
+        if len(text) > _SHOWN:
+            return text[:_SHOWN] + "..."
+    return text
+
+
+def is_base64(value: object) -> bool:
+    """Whether ``value`` is ``{"b64": "..."}``, which stands for one string."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def _flatten(value: object) -> tuple[list[int], list[Any]]:
+    shape: list[int] = []
+    probe = value
+    while isinstance(probe, list):
+        shape.append(len(probe))
+        probe = probe[0] if probe else None
+    if len(shape) > _MAX_RANK:
+        raise RefusalError(400, f"Lists are nested {len(shape)} deep: a tensor has at most {_MAX_RANK} dimensions")
+    leaves = [value]
+    for level, size in enumerate(shape):
+        for item in leaves:
+            if not isinstance(item, list):
+                raise RefusalError(400, f"JSON Value: {shown(item)} found at incorrect level: {level + 1} in the JSON DOM. "
+                                   f"Expected at level: {len(shape)}")
+            if len(item) != size:
+                raise RefusalError(400, f"Encountered list at unexpected size: {len(item)} at level: {level} "
+                                   f"expected size: {size}")
+        leaves = list(chain.from_iterable(leaves))  # type: ignore[arg-type]
+    if list in set(map(type, leaves)):
+        raise RefusalError(400, f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
+    return shape, leaves
+
+
+def _demand(leaves: Sequence[Any], kinds: set[type], dtype: str) -> None:
+    if not set(map(type, leaves)) <= kinds:
+        raise _type_error(next(leaf for leaf in leaves if type(leaf) not in kinds), dtype)
+
+
+def _type_error(leaf: object, dtype: str) -> RefusalError:
+    kind = {dict: "Object", str: "String", type(None): "Null", bool: str(leaf)}.get(type(leaf), "Number")
+    return RefusalError(400, f"JSON Value: {shown(leaf)} Type: {kind} is not of expected type: "
+                        f"{_SERVING_NAMES.get(dtype, dtype)}")
+
+
+def _floats(leaves: list[Any], dtype: str) -> Array:
+    """Whole numbers must fit the mantissa, as TensorFlow Serving insists; decimal ones are rounded."""
+    _demand(leaves, {int, float}, dtype)
+    limits = np.finfo(dtype)
+    largest_whole = 2 ** (limits.nmant + 1) - 1
+    try:
+        values = np.array(leaves, np.float64)
+    except OverflowError:
+        raise RefusalError(400, "JSON Parse error: Number too big to be stored in double.") from None
+    magnitudes = np.abs(values)
+    for index in np.flatnonzero(np.isfinite(values) & (magnitudes > largest_whole)):
+        whole = type(leaves[index]) is int and -(2**63) <= leaves[index] < 2**64
+        if whole or magnitudes[index] > limits.max:
+            raise RefusalError(400, f"Cannot convert JSON value: {shown(leaves[index])} to {_SERVING_NAMES[dtype]} "
+                               "without loss of precision.")
+    return values.astype(dtype)
+
+
+def _integers(leaves: list[Any], dtype: str) -> Array:
+    _demand(leaves, {int}, dtype)
+    limits = np.iinfo(dtype)
+    if leaves and not limits.min <= min(leaves) <= max(leaves) <= limits.max:
+        raise _type_error(next(leaf for leaf in leaves if not limits.min <= leaf <= limits.max), dtype)
+    return np.array(leaves, dtype)
+
+
+def _bytes(leaf: object) -> bytes:
+    if isinstance(leaf, str):
+        return leaf.encode()
+    if not isinstance(leaf, dict):
+        raise _type_error(leaf, "string")
+    if not is_base64(leaf):
+        raise RefusalError(400, f"JSON Value: {shown(leaf)} not formatted correctly for base64 data")
+    compact = "".join(leaf["b64"].split()).rstrip("=")
+    try:
+        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise RefusalError(400, "Unable to base64 decode") from None
+
+
+def _tokens(name: str, array: Array) -> list[str]:
+    kind = array.dtype.kind
+    if array.dtype in (np.float32, np.float64):
+        return _decimals(array.ravel())
+    if kind in "iu":
+        return [str(number) for number in array.ravel().tolist()]
+    if kind == "b":
+        return ["true" if truth else "false" for truth in array.ravel().tolist()]
+    if kind in "SO":
+        return [_string(text, name.endswith("_bytes")) for text in array.ravel().tolist()]
+    raise RefusalError(400, "Failed to write JSON value for tensor type: "
+                       f"{_SERVING_NAMES.get(array.dtype.name, array.dtype.name)}")
+
+
+def _decimals(values: Array) -> list[str]:
+    """Six digits where they are the very number, else as many as its type can need: ``0.1``, ``0.333333343``."""
+    numbers = values.tolist()
+    texts = [f"{number:.6g}" for number in numbers]
+    digits = 9 if values.dtype == np.float32 else 17
+    for index in np.flatnonzero(np.array(texts, "U32").astype(values.dtype) != values):
+        texts[index] = f"{numbers[index]:.{digits}g}"
+    special = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+    return [special.get(text) or (text if "." in text or "e" in text else text + ".0") for text in texts]
+
+
+def _string(value: bytes, binary: bool) -> str:
+    """``value`` as text, or in base64 where the output's name or the bytes themselves say that it is none."""
+    if not binary:
+        try:
+            return json.dumps(value.decode(), ensure_ascii=False)
+        except UnicodeDecodeError:
+            pass
+    return f'{{"b64": "{base64.b64encode(value).decode()}"}}'
+
+
+def _nest(tokens: list[str], shape: Sequence[int], count: int) -> list[str]:
+    """``tokens`` as ``count`` nested lists of ``shape``."""
+    for axis in reversed(range(len(shape))):
+        size, lists = shape[axis], count * math.prod(shape[:axis])
+        tokens = ["[" + ", ".join(tokens[at * size:(at + 1) * size]) + "]" for at in range(lists)]
+    return tokens
