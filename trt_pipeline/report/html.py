@@ -65,13 +65,14 @@ def _marks(result: RunResult) -> list[Mark]:
     machine's drift, its milliseconds are not. So a mark stands at the original's typical latency
     over the candidate's ratio, where its latency would have been had all run at once.
     """
-    front = {candidate.name for candidate in result.pareto()}
+    comparable = [c for c in result.candidates if wording.parity_error(c) is not None]
+    front = {candidate.name for candidate in select.pareto_front(comparable, result.objective)}
     timings = {c.name: timing for c in result.candidates if (timing := wording.at_objective(c, result.objective))}
     originals: dict[str, list[float]] = {}
     for timing in timings.values():
         originals.setdefault(timing.signature, []).append(timing.original.p50)
     found = []
-    for candidate in result.candidates:
+    for candidate in comparable:
         known, error = timings.get(candidate.name), wording.parity_error(candidate)
         if known is not None and error is not None:
             original = candidate.name == select.ORIGINAL

@@ -26,13 +26,13 @@ _PASSED, _REJECTED, _ORIGINAL = "#010207", "#010208", "#010209"
 _VARIABLES = {_INK: "ink", _MUTED: "muted", _GRID: "line", _SURFACE: "surface", _PASSED: "accent",
               _REJECTED: "bad", _ORIGINAL: "ink"}
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_LONGEST_LABEL = 30
+_LONGEST_LABEL = 24
 _MARK_POINTS = 7.0
 # Where a label may stand, nearest first: direction, and its alignment to that side.
 _SIDES = ((1, 0, "left", "center"), (-1, 0, "right", "center"), (0, 1, "center", "bottom"), (0, -1, "center", "top"),
           (0.7, 0.7, "left", "bottom"), (0.7, -0.7, "left", "top"), (-0.7, 0.7, "right", "bottom"),
           (-0.7, -0.7, "right", "top"))
-_DISTANCES = (8, 16, 26, 38, 52)
+_DISTANCES = (8, 16, 26, 38, 52, 68)
 
 
 class Mark(Frozen):
@@ -125,20 +125,26 @@ def _draw_marks(axes: Axes, marks: Sequence[Mark], heights: Sequence[float]) -> 
 
 def _draw_labels(axes: Axes, marks: Sequence[Mark], heights: Sequence[float]) -> None:
     """Put each name where it covers no mark and no other name, as near to its mark as that allows."""
-    frame = axes.get_figure().bbox  # type: ignore[union-attr]
+    frame = axes.bbox.frozen()
+    edge = axes.figure.bbox
     places = [axes.transData.transform((m.latency_ms, y)) for m, y in zip(marks, heights, strict=True)]
     taken = [_box(x - _MARK_POINTS / 2, y - _MARK_POINTS / 2, _MARK_POINTS, _MARK_POINTS) for x, y in places]
+    room = _box(frame.x0, frame.y0, edge.x1 - frame.x0, edge.y1 - frame.y0)
     for mark, y in zip(marks, heights, strict=True):
-        chosen: Annotation | None = None
+        best: tuple[float, Annotation, Bbox] | None = None
         for label in _labels(axes, mark, y):
             extent = label.get_window_extent()
-            if extent.x0 >= axes.bbox.x0 and extent.x1 <= frame.x1 and extent.y0 >= axes.bbox.y0 and not any(
-                    extent.overlaps(other) for other in taken):
-                chosen = label
+            covered = max(_area(extent) - _overlap(extent, room), 0.0) + sum(_overlap(extent, other) for other in taken)
+            if best is not None and covered >= best[0]:
+                label.remove()
+                continue
+            if best is not None:
+                best[1].remove()
+            best = covered, label, extent
+            if covered < 1e-6:
                 break
-            label.remove()
-        label = chosen or next(_labels(axes, mark, y))
-        taken.append(label.get_window_extent())
+        if best is not None:
+            taken.append(best[2])
 
 
 def _labels(axes: Axes, mark: Mark, y: float) -> Iterator[Annotation]:
@@ -146,7 +152,7 @@ def _labels(axes: Axes, mark: Mark, y: float) -> Iterator[Annotation]:
     for distance in _DISTANCES:
         for dx, dy, horizontal, vertical in _SIDES:
             far = {"arrowstyle": "-", "color": _MUTED, "linewidth": 0.6} if distance > _DISTANCES[0] else None
-            yield axes.annotate(name, (mark.latency_ms, y), xytext=(dx * distance, dy * distance), zorder=4,
+            yield axes.annotate(name, (mark.latency_ms, y), xytext=(dx * distance, dy * distance), zorder=2.5,
                                 textcoords="offset points", ha=horizontal, va=vertical, parse_math=False,
                                 arrowprops=far, annotation_clip=False)
 
@@ -155,6 +161,17 @@ def _box(x: float, y: float, width: float, height: float) -> Bbox:
     from matplotlib.transforms import Bbox
 
     return Bbox.from_bounds(x, y, width, height)
+
+
+def _area(box: Bbox) -> float:
+    return float(box.width * box.height)
+
+
+def _overlap(one: Bbox, other: Bbox) -> float:
+    """Area that both cover."""
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return float(max(width, 0.0) * max(height, 0.0))
 
 
 def _follow_page(document: str, marks: Sequence[Mark], latency_label: str) -> Markup:

@@ -54,7 +54,7 @@ class Connection(BaseHTTPRequestHandler):
         path = self.path.encode("latin-1", "replace").decode("utf-8", "replace")
         return self._write(*dispatch(self.server.store, self.command, path, body))
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_HEAD = do_GET
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_HEAD = do_GET  # noqa: N815
 
     def handle_expect_100(self) -> bool:
         """Refuse a body that would be refused anyway before the client sends it."""
@@ -98,7 +98,8 @@ class Connection(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers:
             raise RefusalError(411, "Content-Length is required: bodies in chunks are not taken")
         if self.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise RefusalError(415, f"Content-Encoding {self.headers['Content-Encoding']} is not taken: send plain JSON")
+            raise RefusalError(415, f"Content-Encoding {self.headers['Content-Encoding']} is not taken: "
+                                    "send plain JSON")
         declared = set(self.headers.get_all("Content-Length", []))
         if not declared and self.command in _NEEDS_LENGTH:
             raise RefusalError(411, "Content-Length is required")

@@ -90,7 +90,8 @@ class ServedModel:
                     _log.exception("cannot load model %s version %d", self.name, self.version)
                     self.failed = True
             if self._loaded is None:
-                raise RefusalError(503, f"Model {self.name} version {self.version} cannot be loaded: see the server's log")
+                raise RefusalError(503, f"Model {self.name} version {self.version} cannot be loaded: "
+                                        "see the server's log")
             return self._loaded
 
 

@@ -40,7 +40,7 @@ def signature_name(document: dict[str, Any]) -> str:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise RefusalError(400, f"JSON Value: {shown(document)} not formatted correctly. "
-                           "'signature_name' key must be a string value.")
+                                "'signature_name' key must be a string value.")
     return name or "serving_default"
 
 
@@ -88,7 +88,7 @@ def _from_columns(value: object, inputs: dict[str, TensorContract]) -> dict[str,
     if not isinstance(value, dict) or is_base64(value):
         if len(inputs) > 1:
             raise RefusalError(400, "inputs is a plain value/list, but expecting an object as multiple input tensors "
-                               "required as per tensorinfo_map")
+                                    "required as per tensorinfo_map")
         value = {next(iter(inputs)): value}
     missing = next((name for name in inputs if name not in value), None)
     if missing is not None:
@@ -105,7 +105,7 @@ def _from_rows(document: dict[str, Any], inputs: dict[str, TensorContract]) -> d
     named = _is_named(rows[0])
     if not named and len(inputs) > 1:
         raise RefusalError(400, "instances is a plain list, but expecting list of objects as multiple input tensors "
-                           "required as per tensorinfo_map")
+                                "required as per tensorinfo_map")
     for index, row in enumerate(rows):
         if _is_named(row) != named:
             wanted, got = ("object", "list") if named else ("value/list", "object")
@@ -127,10 +127,10 @@ def _check_names(index: int, row: dict[str, Any], inputs: dict[str, TensorContra
     unknown = next((name for name in row if name not in inputs), None)
     if unknown is not None:
         raise RefusalError(400, f"Failed to process element: {index} key: {unknown} of 'instances' list. Error: "
-                           f"INVALID_ARGUMENT: JSON object: does not have named input: {unknown}")
+                                f"INVALID_ARGUMENT: JSON object: does not have named input: {unknown}")
     if len(row) != len(inputs):
         raise RefusalError(400, f"Failed to process element: {index} of 'instances' list. JSON object: {shown(row)} "
-                           f"keys must be equal to: {','.join(sorted(inputs))}")
+                                f"keys must be equal to: {','.join(sorted(inputs))}")
 
 
 def _column(values: list[Any], dtype: str, key: str) -> Array:
@@ -146,7 +146,7 @@ def _column(values: list[Any], dtype: str, key: str) -> Array:
                 _check_alike(first, array)
             except RefusalError as error:
                 raise RefusalError(error.status, f"Failed to process element: {index}{key} of 'instances' list. "
-                                            f"Error: INVALID_ARGUMENT: {error.message}") from None
+                                                 f"Error: INVALID_ARGUMENT: {error.message}") from None
         raise whole
 
 
@@ -164,7 +164,7 @@ def _check_shape(name: str, array: Array, tensor: TensorContract) -> None:
             want not in (None, got) for want, got in zip(tensor.shape, array.shape, strict=True)):
         asked = tuple(-1 if size is None else size for size in tensor.shape)
         raise RefusalError(400, f"input {name} has shape {_brackets(array.shape)}, but the signature takes "
-                           f"{_brackets(asked)}")
+                                f"{_brackets(asked)}")
 
 
 def _brackets(shape: tuple[int, ...]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 
 # TensorFlow's error codes -> HTTP, as TensorFlow Serving maps them; every other code is a 500.
 _HTTP_STATUS = {3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 14: 503, 16: 401}
+_MARKS = re.compile(r"^\{\{function_node [^}]*\}\} ?| \[Op:\w+\].*$")  # TensorFlow's own, around the cause
 
 
 class RefusalError(Exception):
@@ -34,8 +36,7 @@ def of_tensorflow(error: Exception) -> RefusalError | None:
 
 
 def _reason(message: str) -> str:
-    """The line that states the cause: the one after ``Node: ...`` in an error with a stack, else the first."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    after_node = [following for line, following in pairwise(lines) if line.startswith("Node: ")]
-    reason = (after_node or lines or ["the model failed on this input"])[0]
-    return reason.partition(" [Op:")[0]
+    """The line that states the cause: the last one before the graph's stack, else the first."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or ["the model failed on this input"]
+    before_stack = (line for line, following in pairwise(lines) if following.startswith("[[{{node"))
+    return _MARKS.sub("", next(before_stack, lines[0]))

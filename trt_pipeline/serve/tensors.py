@@ -60,7 +60,7 @@ def to_json_rows(name: str, array: Array) -> list[str]:
 def shown(value: object) -> str:
     """``value`` as an error repeats it, cut when it is long."""
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return _decimals(np.array([value]))[0]
     text = ""
     for piece in json.JSONEncoder(ensure_ascii=False, indent=4).iterencode(value):
         text += piece
@@ -86,11 +86,11 @@ def _flatten(value: object) -> tuple[list[int], list[Any]]:
     for level, size in enumerate(shape):
         for item in leaves:
             if not isinstance(item, list):
-                raise RefusalError(400, f"JSON Value: {shown(item)} found at incorrect level: {level + 1} in the JSON DOM. "
-                                   f"Expected at level: {len(shape)}")
+                raise RefusalError(400, f"JSON Value: {shown(item)} found at incorrect level: {level + 1} "
+                                        f"in the JSON DOM. Expected at level: {len(shape)}")
             if len(item) != size:
                 raise RefusalError(400, f"Encountered list at unexpected size: {len(item)} at level: {level} "
-                                   f"expected size: {size}")
+                                        f"expected size: {size}")
         leaves = list(chain.from_iterable(leaves))  # type: ignore[arg-type]
     if list in set(map(type, leaves)):
         raise RefusalError(400, f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
@@ -105,7 +105,7 @@ def _demand(leaves: Sequence[Any], kinds: set[type], dtype: str) -> None:
 def _type_error(leaf: object, dtype: str) -> RefusalError:
     kind = {dict: "Object", str: "String", type(None): "Null", bool: str(leaf)}.get(type(leaf), "Number")
     return RefusalError(400, f"JSON Value: {shown(leaf)} Type: {kind} is not of expected type: "
-                        f"{_SERVING_NAMES.get(dtype, dtype)}")
+                             f"{_SERVING_NAMES.get(dtype, dtype)}")
 
 
 def _floats(leaves: list[Any], dtype: str) -> Array:
@@ -122,7 +122,7 @@ def _floats(leaves: list[Any], dtype: str) -> Array:
         whole = type(leaves[index]) is int and -(2**63) <= leaves[index] < 2**64
         if whole or magnitudes[index] > limits.max:
             raise RefusalError(400, f"Cannot convert JSON value: {shown(leaves[index])} to {_SERVING_NAMES[dtype]} "
-                               "without loss of precision.")
+                                    "without loss of precision.")
     return values.astype(dtype)
 
 
@@ -136,7 +136,10 @@ def _integers(leaves: list[Any], dtype: str) -> Array:
 
 def _bytes(leaf: object) -> bytes:
     if isinstance(leaf, str):
-        return leaf.encode()
+        try:
+            return leaf.encode()
+        except UnicodeEncodeError:
+            raise RefusalError(400, "JSON Parse error: The surrogate pair in string is invalid.") from None
     if not isinstance(leaf, dict):
         raise _type_error(leaf, "string")
     if not is_base64(leaf):
@@ -159,7 +162,7 @@ def _tokens(name: str, array: Array) -> list[str]:
     if kind in "SO":
         return [_string(text, name.endswith("_bytes")) for text in array.ravel().tolist()]
     raise RefusalError(400, "Failed to write JSON value for tensor type: "
-                       f"{_SERVING_NAMES.get(array.dtype.name, array.dtype.name)}")
+                            f"{_SERVING_NAMES.get(array.dtype.name, array.dtype.name)}")
 
 
 def _decimals(values: Array) -> list[str]:
