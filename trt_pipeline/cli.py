@@ -229,7 +229,7 @@ def serve(
     rest_port: Annotated[int, typer.Option(help="Port of the REST API.")] = 8501,
 ) -> None:
     """Preview published models over TensorFlow Serving's REST API."""
-    from trt_pipeline.serve import server
+    from trt_pipeline import serve as preview
 
     models = {}
     for given in model:
@@ -237,7 +237,7 @@ def serve(
         if not equals:
             raise ConfigError(f"--model '{given}': write NAME=FOLDER")
         models[name] = Path(folder)
-    server.serve(models or server.find_models(serving), host, rest_port)
+    preview.serve(models or preview.find_models(serving), host, rest_port)
 
 
 @app.command()
@@ -270,9 +270,9 @@ def examine(as_json: Json = False) -> None:
 
 def main() -> None:
     """Run the command line; every error is one line and the exit status of its kind."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # A terminated run ends like an interrupted one: workers stopped, nothing half-written.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app()
     except PipelineError as error:
@@ -283,8 +283,8 @@ def main() -> None:
         _fail(str(error.errors()[0]["msg"]).removeprefix("Value error, "), ConfigError.exit_status)
     except ImportError as error:
         _fail(f"the package {error.name} is missing: pip install {error.name}", 3)
-    except KeyboardInterrupt:
-        _fail("interrupted; what was finished is kept and the next run goes on from there", 130)
+    except _Interrupted as interrupted:
+        _fail("interrupted; what was finished is kept and the next run goes on from there", interrupted.status)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -293,6 +293,18 @@ def main() -> None:
             raise
         _fail(f"unexpected {type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}; "
               "set TRT_PIPELINE_TRACEBACK=1 to see where, and please report it", 70)
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C or SIGTERM: passes through every handler, so workers are stopped and nothing is half-written."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.status = 128 + signal_number
+
+
+def _interrupt(signal_number: int, _: object) -> None:
+    raise _Interrupted(signal_number)
 
 
 def _fail(message: str, status: int) -> None:

@@ -62,6 +62,8 @@ class RunResult(Frozen):
     environment: dict[str, str]
     contract: Contract
     noise: dict[str, dict[str, OutputReference]]
+    stages: tuple[StageCost, ...]
+    """Stages that all candidates share: inspect, reference."""
     candidates: tuple[CandidateResult, ...]
     publications: tuple[Publication, ...]
     objective: str
@@ -81,7 +83,7 @@ class RunResult(Frozen):
         return fastest(self.candidates, self.objective) or self.candidate("original")
 
     def pareto(self) -> list[CandidateResult]:
-        """Judged candidates that no other beats in both speed and parity, fastest first."""
+        """Candidates that passed and that no other beats in both speed and parity, fastest first."""
         from trt_pipeline.publish.select import pareto_front
 
         return pareto_front(self.candidates, self.objective)

@@ -36,6 +36,7 @@ def write_samples(out: Path) -> None:
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write into")
     write_samples(parser.parse_args().out)

@@ -75,6 +75,7 @@ def evaluate(saved_model: Path, direction: Direction, samples: int = 0) -> Quali
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="a SavedModel directory")
     parser.add_argument("--direction", choices=get_args(Direction), required=True)

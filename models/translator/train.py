@@ -46,6 +46,7 @@ def train_translator(direction: Direction, out: Path, recipe: Recipe) -> None:
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

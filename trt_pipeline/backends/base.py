@@ -159,4 +159,6 @@ class Backend(ABC):
 
 def as_array(value: Any) -> Array:
     """A tensor, eager or not, as a numpy array; strings as bytes objects."""
-    return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+    plain = value.numpy() if hasattr(value, "numpy") else value
+    # As dtype S, numpy would drop the trailing NULs of a scalar string.
+    return np.asarray(plain, dtype=object if isinstance(plain, bytes) else None)

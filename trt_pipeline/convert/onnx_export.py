@@ -6,11 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from trt_pipeline.convert.freeze import FrozenSignature
 from trt_pipeline.convert.onnx_loops import hoist_loop_constants
+from trt_pipeline.convert.weights import Weights, strip_weights
 from trt_pipeline.errors import Unsupported
 from trt_pipeline.model.contract import SignatureContract
 
@@ -23,14 +21,10 @@ if TYPE_CHECKING:
 OPSET = 17
 # The format version that goes with opset 17; a newer one would keep older servers from loading it.
 IR_VERSION = 8
-# Smaller constants may be read by tf2onnx itself (shapes, axes, paddings), so they stay in the graph.
-_SMALLEST_STRIPPED_BYTES = 4096
 # Above this a model's weights go to a file of their own; far below protobuf's 2 GiB because
 # serializing in memory costs several times the size.
 _LARGEST_INLINE_BYTES = 2**28
 _CONTROL_FLOW = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
-
-Weights = dict[str, npt.NDArray[Any]]
 
 
 def export(frozen: FrozenSignature, signature: SignatureContract, target: Path) -> dict[str, Any]:
@@ -53,7 +47,7 @@ def export(frozen: FrozenSignature, signature: SignatureContract, target: Path) 
     graph_def = frozen.graph_def
     weights: Weights = {}
     if not _has_control_flow(graph_def):
-        graph_def, weights = _strip_weights(graph_def)
+        graph_def, weights = strip_weights(graph_def)
     model = _convert(graph_def, frozen, sorted(weights), signature)
     model.ir_version = IR_VERSION
     hoisted = hoist_loop_constants(model)
@@ -68,28 +62,6 @@ def export(frozen: FrozenSignature, signature: SignatureContract, target: Path) 
 def _has_control_flow(graph_def: graph_pb2.GraphDef) -> bool:
     return any(node.op in _CONTROL_FLOW for nodes in
                (graph_def.node, *(f.node_def for f in graph_def.library.function)) for node in nodes)
-
-
-def _strip_weights(graph_def: graph_pb2.GraphDef) -> tuple[graph_pb2.GraphDef, Weights]:
-    """Replace large float constants by placeholders of the same shape; returns what was taken."""
-    import tensorflow as tf
-    from tensorflow.core.framework import tensor_shape_pb2, types_pb2
-
-    weights: Weights = {}
-    for node in graph_def.node:
-        if node.op != "Const" or node.attr["dtype"].type != types_pb2.DT_FLOAT:
-            continue
-        tensor = node.attr["value"].tensor
-        if len(tensor.tensor_content) < _SMALLEST_STRIPPED_BYTES:
-            continue
-        weights[node.name] = np.array(tf.make_ndarray(tensor))
-        shape = tensor_shape_pb2.TensorShapeProto()
-        shape.CopyFrom(tensor.tensor_shape)
-        del node.attr["value"]
-        node.op = "Placeholder"
-        node.attr["shape"].shape.CopyFrom(shape)
-    # A fresh message: the old one's arena would keep the stripped weights in memory.
-    return type(graph_def).FromString(graph_def.SerializeToString()), weights
 
 
 def _convert(graph_def: graph_pb2.GraphDef, frozen: FrozenSignature, stripped: list[str],

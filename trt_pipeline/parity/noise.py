@@ -117,18 +117,22 @@ def _float64_session(function: Any) -> Iterator[Run]:
     import tensorflow as tf
 
     from trt_pipeline.convert.freeze import freeze
+    from trt_pipeline.convert.weights import strip_weights
 
     frozen = freeze(function)
     if frozen.resources:
         raise Unsupported("it uses look-up tables")
-    graph_def = to_float64(frozen.graph_def)
+    # Weights are fed, not part of the graph: TensorFlow keeps several copies of a graph.
+    graph_def, weights = strip_weights(frozen.graph_def)
+    fed = {f"{name}:0": value.astype(np.float64) for name, value in weights.items()}
+    weights.clear()
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        tf.import_graph_def(graph_def, name="")
+        tf.import_graph_def(to_float64(graph_def), name="")
 
         def run(feeds: dict[str, Array]) -> dict[str, Array]:
             doubled = {frozen.inputs[name]: value.astype(np.float64) if value.dtype == np.float32 else value
                        for name, value in feeds.items()}
-            values = session.run(frozen.outputs, doubled)
+            values = session.run(frozen.outputs, fed | doubled)
             return {name: np.asarray(value) for name, value in values.items()}
 
         yield run

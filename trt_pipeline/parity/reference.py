@@ -1,7 +1,8 @@
-"""The original's outputs on all cases, kept on disk, with its noise floor."""
+"""The original's outputs on all cases, kept on disk, and its noise floor."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,26 +42,27 @@ class Reference(Frozen):
     """Signature -> output -> what is known of it."""
 
 
+    def with_noise(self, floors: dict[str, dict[str, NoiseFloor]]) -> Reference:
+        """The same reference, its outputs' noise floors filled in."""
+        return self.model_copy(update={"outputs": {
+            signature: {name: known.model_copy(update={"noise": floors.get(signature, {}).get(name, NoiseFloor())})
+                        for name, known in by_name.items()} for signature, by_name in self.outputs.items()}})
+
+
 def make(model: Path, contract: Contract, cases: list[Case], samples: dict[str, Samples], folder: Path,
          progress: Progress) -> Reference:
     """Run the original on every case and store what it said under ``folder``."""
-    runner = SavedModelRunner(contract, model)
-    with runner:
-        scales: dict[str, dict[str, float]] = {}
-        dtypes: dict[str, dict[str, str]] = {}
+    scales: dict[str, dict[str, float]] = {}
+    with SavedModelRunner(contract, model) as runner:
         for number, case in enumerate(cases):
             outputs = runner.infer(case.signature, samples[case.signature].take(case.rows, case.width))
             store.write(outputs, folder / str(number))
             for name, value in outputs.items():
                 by_name = scales.setdefault(case.signature, {})
                 by_name[name] = max(by_name.get(name, 0.0), _magnitude(value))
-                dtypes.setdefault(case.signature, {})[name] = contract.signatures[case.signature].outputs[name].dtype
             progress(number + 1, len(cases))
-        floors = {signature: _noise(model, contract, signature, runner, cases, samples, folder, scales[signature])
-                  for signature in scales}
     return Reference(cases=tuple(cases), outputs={
-        signature: {name: OutputReference(dtype=dtypes[signature][name], scale=scale,
-                                          noise=floors[signature].get(name, NoiseFloor()))
+        signature: {name: OutputReference(dtype=contract.signatures[signature].outputs[name].dtype, scale=scale)
                     for name, scale in by_name.items()} for signature, by_name in scales.items()})
 
 
@@ -69,15 +71,24 @@ def outputs(folder: Path, number: int) -> dict[str, Array]:
     return store.read(folder / str(number))
 
 
-def _noise(model: Path, contract: Contract, signature: str, runner: SavedModelRunner, cases: list[Case],
-           samples: dict[str, Samples], folder: Path, scales: dict[str, float]) -> dict[str, NoiseFloor]:
-    chosen = list(_for_noise(signature, cases))
-    pairs = [(samples[signature].take(case.rows, case.width), outputs(folder, number)) for number, case in chosen]
-    return noise.measure(model, contract.tags, signature, runner.function(signature), pairs, scales,
-                         lambda feeds: runner.infer(signature, feeds))
+def measure_noise(model: Path, contract: Contract, reference: Reference, samples: dict[str, Samples], folder: Path,
+                  progress: Progress) -> dict[str, dict[str, NoiseFloor]]:
+    """Noise floor of every float output, from the corners and a few batches of real samples."""
+    floors = {}
+    runner = SavedModelRunner(contract, model)
+    with runner:
+        for done, (signature, known) in enumerate(reference.outputs.items()):
+            pairs = [(samples[signature].take(case.rows, case.width), outputs(folder, number))
+                     for number, case in _for_noise(signature, reference.cases)]
+            floors[signature] = noise.measure(
+                model, contract.tags, signature, runner.function(signature), pairs,
+                {name: output.scale for name, output in known.items()},
+                functools.partial(runner.infer, signature))
+            progress(done + 1, len(reference.outputs))
+    return floors
 
 
-def _for_noise(signature: str, cases: list[Case]) -> Iterator[tuple[int, Case]]:
+def _for_noise(signature: str, cases: tuple[Case, ...]) -> Iterator[tuple[int, Case]]:
     real = 0
     for number, case in enumerate(cases):
         if case.signature != signature:

@@ -67,22 +67,20 @@ def ratio(candidate: CandidateResult, objective: str) -> Ratio | None:
 def parity_error(candidate: CandidateResult) -> float | None:
     """One number for the parity axis: the largest error of any output.
 
-    Floats count their largest scaled error, tokens the share that differs; None where not judged.
+    Floats count their largest scaled error, tokens the share that differs; None where not judged,
+    or where an output could not be compared at all.
     """
-    if not candidate.verdict:
+    if not candidate.verdict or not all(output.figures for output in candidate.verdict.outputs):
         return None
-    errors = [0.0]
-    for output in candidate.verdict.outputs:
-        for figures in output.figures[:1]:
-            errors += [figures.max_scaled] if figures.max_scaled is not None else []
-            errors += [1 - figures.token_match] if figures.token_match is not None else []
-    return max(errors)
+    whole = [output.figures[0] for output in candidate.verdict.outputs]
+    return max([0.0, *(f.max_scaled for f in whole if f.max_scaled is not None),
+                *(1 - f.token_match for f in whole if f.token_match is not None)])
 
 
 def pareto_front(candidates: Iterable[CandidateResult], objective: str) -> list[CandidateResult]:
-    """Timed and judged candidates that no other beats in both speed and parity error, fastest first."""
-    points = [(c, r.value, e) for c in candidates
-              if (r := ratio(c, objective)) is not None and (e := parity_error(c)) is not None]
+    """Candidates that passed and that no other beats in both speed and parity error, fastest first."""
+    points = [(c, r.value, e) for c in candidates if c.status == "ok"
+              and (r := ratio(c, objective)) is not None and (e := parity_error(c)) is not None]
     front = [c for c, speed, error in points
              if not any(s >= speed and e <= error and (s, e) != (speed, error) for _, s, e in points)]
     return sorted(front, key=lambda c: -_ratio(c, objective).value)

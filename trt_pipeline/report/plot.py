@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import math
 import re
 import warnings
@@ -58,10 +57,9 @@ def scatter(marks: Sequence[Mark], latency_label: str) -> Markup:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Names may have characters that matplotlib's own font lacks; the browser's font draws them.
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with warnings.catch_warnings(), matplotlib.rc_context():
-        warnings.simplefilter("ignore")
+        # Names may have characters that matplotlib's own font lacks; the browser's font draws them.
+        warnings.filterwarnings("ignore", message="Glyph")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "plot", "font.size": 10.5,
                                     "axes.unicode_minus": False, "text.color": _INK})
@@ -71,6 +69,7 @@ def scatter(marks: Sequence[Mark], latency_label: str) -> Markup:
         heights = _draw_axes(axes, marks, latency_label)
         _draw_marks(axes, marks, heights)
         figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         _draw_labels(axes, marks, heights)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True,
@@ -125,6 +124,8 @@ def _draw_marks(axes: Axes, marks: Sequence[Mark], heights: Sequence[float]) -> 
 
 def _draw_labels(axes: Axes, marks: Sequence[Mark], heights: Sequence[float]) -> None:
     """Put each name where it covers no mark and no other name, as near to its mark as that allows."""
+    from matplotlib.text import Text
+
     frame = axes.bbox.frozen()
     edge = axes.figure.bbox
     places = [axes.transData.transform((m.latency_ms, y)) for m, y in zip(marks, heights, strict=True)]
@@ -133,7 +134,9 @@ def _draw_labels(axes: Axes, marks: Sequence[Mark], heights: Sequence[float]) ->
     for mark, y in zip(marks, heights, strict=True):
         best: tuple[float, Annotation, Bbox] | None = None
         for label in _labels(axes, mark, y):
-            extent = label.get_window_extent()
+            # The words alone: the annotation's own extent counts its line, which touches its mark.
+            label.get_window_extent()
+            extent = Text.get_window_extent(label)
             covered = max(_area(extent) - _overlap(extent, room), 0.0) + sum(_overlap(extent, other) for other in taken)
             if best is not None and covered >= best[0]:
                 label.remove()

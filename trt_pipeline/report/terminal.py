@@ -103,7 +103,8 @@ def _table(result: RunResult, wide: bool) -> Table:
             Text(_printable(candidate.name)), Text(candidate.status, style=_STYLES[candidate.status]),
             Text(numbers.milliseconds(timing.candidate.p50 if timing else None)),
             Text(numbers.ratio(select.ratio(candidate, result.objective))),
-            Text(f"{throughput.value:.2f}x" if throughput else numbers.NONE), Text(wording.parity(candidate).replace("not comparable", "n/a")),
+            Text(numbers.times(throughput.value) if throughput else numbers.NONE),
+            Text(wording.parity(candidate).replace("not comparable", "n/a")),
             Text(numbers.size(candidate.size_bytes))]
         table.add_row(*cells, *([Text(_printable(candidate.reason))] if wide else []))
     return table

@@ -45,6 +45,16 @@ def refer(model: str, contract: Json, signatures: list[str], samples: dict[str, 
     return made.model_dump(mode="json")
 
 
+def measure_noise(model: str, contract: Json, reference_index: Json, reference_folder: str, samples: dict[str, str],
+                  padding: dict[str, int], folder: str, progress: Progress) -> Json:
+    """Noise floors of the original: signature -> output -> `NoiseFloor`."""
+    floors = reference.measure_noise(Path(model), Contract.model_validate(contract),
+                                     Reference.model_validate(reference_index), _open(samples, padding),
+                                     Path(reference_folder), progress)
+    return {signature: {name: floor.model_dump(mode="json") for name, floor in by_name.items()}
+            for signature, by_name in floors.items()}
+
+
 def validate(backend_name: str, precision: str, artifact: Json, artifact_folder: str, contract: Json,
              reference_index: Json, reference_folder: str, samples: dict[str, str], padding: dict[str, int],
              gate: Json, folder: str, progress: Progress) -> Json:

@@ -20,6 +20,7 @@ from trt_pipeline.config.schema import Config
 from trt_pipeline.errors import ModelError, OutputError, Unsupported
 from trt_pipeline.inspection import Inspection
 from trt_pipeline.parity.judge import Verdict
+from trt_pipeline.parity.noise import NoiseFloor
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.publish import publish
 from trt_pipeline.results import CandidateResult, RunResult, StageCost
@@ -90,13 +91,15 @@ class _Run:
         self.folder = _new_run_folder(root)
         self.logs: dict[str, list[Path]] = {}
         self.files: dict[str, Path] = {}
+        self.shared: list[StageCost] = []
         self.base_key: dict[str, Any] = {"model": model_digest, "tags": config.tags}
 
     def execute(self, publishing: bool, again: bool) -> RunResult:
         started = time.monotonic()
         try:
             arguments = {"model": str(self.config.model), "tags": self.config.tags}
-            entry, _ = self._stage("inspect", "inspect", jobs.inspect, arguments, {})
+            entry, cost = self._stage("inspect", "inspect", jobs.inspect, arguments, {})
+            self.shared.append(cost)
         except WorkerFailed as error:
             raise ModelError(f"{self.config.model} cannot be read: {error}") from None
         self.contract = Inspection.model_validate(entry.value).contract
@@ -121,7 +124,7 @@ class _Run:
             name=self.config.name, run_id=self.folder.name, folder=str(self.folder), model=str(self.config.model),
             model_digest=self.model_digest, samples_digests=self._samples_digests(),
             config=self.config.model_dump(mode="json"), environment=environment(), contract=self.contract,
-            noise=self.reference.outputs, candidates=candidates, publications=publications,
+            noise=self.reference.outputs, stages=tuple(self.shared), candidates=candidates, publications=publications,
             objective=self.config.objective, seconds=time.monotonic() - started)
         self._write("report.json", finished.model_dump(mode="json"))
         report.write_html(finished, self.folder / "report.html")
@@ -132,12 +135,28 @@ class _Run:
                      "signatures": self.signatures, **self._sample_arguments(), "batch_size": _VALIDATION_BATCH,
                      "max_batch_size": self.config.max_batch_size}
         try:
-            entry, _ = self._stage("original", "reference", jobs.refer, arguments, {
+            entry, cost = self._stage("original", "reference", jobs.refer, arguments, {
                 "samples": self.validation.digest, "signatures": self.signatures, "padding": self.config.padding,
                 "batch": [_VALIDATION_BATCH, self.config.max_batch_size]})
         except WorkerFailed as error:
             raise ModelError(f"the original does not run on its samples: {error}") from None
-        return Reference.model_validate(entry.value), entry.files
+        self.shared.append(cost)
+        reference = Reference.model_validate(entry.value)
+        return reference.with_noise(self._measure_noise(reference, entry)), entry.files
+
+    def _measure_noise(self, reference: Reference, made: Entry) -> dict[str, dict[str, NoiseFloor]]:
+        """The original's noise floors; a run goes on without them, with the smallest floor there is."""
+        try:
+            entry, cost = self._stage("original", "noise", jobs.measure_noise, {
+                "model": str(self.config.model), "contract": self.contract.model_dump(mode="json"),
+                "reference_index": made.value, "reference_folder": str(made.files), **self._sample_arguments(),
+            }, {"reference": made.folder.name})
+        except WorkerFailed as error:
+            unknown = NoiseFloor(without=f"not measured: {error}")
+            return {signature: dict.fromkeys(by_name, unknown) for signature, by_name in reference.outputs.items()}
+        self.shared.append(cost)
+        return {signature: {name: NoiseFloor.model_validate(floor) for name, floor in by_name.items()}
+                for signature, by_name in entry.value.items()}
 
     def _candidate(self, name: str) -> CandidateResult:
         """Convert, validate and benchmark; whatever goes wrong becomes the row's status and reason."""
@@ -193,7 +212,7 @@ class _Run:
             "artifact_folder": str(files), "contract": self.contract.model_dump(mode="json"),
             "reference_index": self.reference.model_dump(mode="json"), "reference_folder": str(self.reference_folder),
             **self._sample_arguments(), "gate": gate,
-        }, {"conversion": files.parent.name, "reference": self.reference_folder.parent.name, "gate": gate})
+        }, {"conversion": files.parent.name, "reference": self.reference.model_dump(mode="json"), "gate": gate})
         costs.append(cost)
         return Verdict.model_validate(entry.value)
 

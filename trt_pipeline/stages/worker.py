@@ -82,8 +82,8 @@ def run(function: Callable[..., Any], arguments: dict[str, Any], limits: Limits,
 def _environment() -> dict[str, str]:
     package_root = str(Path(__file__).resolve().parents[2])
     paths = [package_root, os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-                         "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+    # Warnings of TensorFlow belong in a worker's log, not on the user's terminal.
+    return os.environ | {"TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
 
 
 def _watch(process: subprocess.Popen[bytes], limits: Limits, reader: int, progress: Progress) -> float:

@@ -1,0 +1,152 @@
+"""What a configuration may say, and the words with which anything else is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from trt_pipeline.config.schema import Config, SampleSources, Target, candidates_of
+from trt_pipeline.errors import ConfigError
+
+LEAST: dict[str, Any] = {"name": "demo", "model": "models/demo/1", "samples": {"validation": "v.npz"}}
+
+
+def complaint(**changes: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(LEAST | changes)
+    return str(caught.value.errors()[0]["msg"]).removeprefix("Value error, ")
+
+
+def test_name_model_and_samples_are_enough() -> None:
+    config = Config.model_validate(LEAST)
+    assert (config.model, config.tags, config.signatures) == (Path("models/demo/1"), ("serve",), None)
+    assert (config.objective_metric, config.objective_batch) == ("latency_p50", 1)
+    assert config.targets == (Target(kind="tf-serving", version="2.14"),)
+    assert config.keep is None
+
+
+@pytest.mark.parametrize("name", ["demo", "en-ko_2.1", "0", "a" * 128, "a..b"])
+def test_names_that_are_safe_as_folders(name: str) -> None:
+    assert Config.model_validate(LEAST | {"name": name}).name == name
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../demo", "a/b", "/etc", ".hidden", "-x", "a b", "a\n", "데모",
+                                  "a" * 129, "a\0"])
+def test_names_that_could_leave_the_folder_are_refused(name: str) -> None:
+    assert complaint(name=name) == (
+        "a name is letters, digits, '_', '.' and '-', and starts with a letter or digit")
+
+
+def test_a_model_may_not_take_the_name_of_the_triton_repository() -> None:
+    """serving/triton/ is Triton's model repository; TF Serving's versions of 'triton' would land inside it."""
+    with pytest.raises(ValidationError):
+        Config.model_validate(LEAST | {"name": "triton"})
+
+
+@pytest.mark.parametrize(("candidate", "text"), [
+    ("onxruntime/fp32", "no backend 'onxruntime': there are {}; did you mean 'onnxruntime'?"),
+    ("zzz/fp32", "no backend 'zzz': there are {}"),
+    ("onnxruntime/in8", "backend onnxruntime has no precision 'in8': it has fp32, int8; did you mean 'int8'?"),
+    ("onnxruntime", "backend onnxruntime has no precision '': it has fp32, int8"),
+    ("onnxruntime/int8/x", "backend onnxruntime has no precision 'int8/x': it has fp32, int8; did you mean 'int8'?"),
+])
+def test_unknown_candidates(candidate: str, text: str) -> None:
+    from trt_pipeline.backends import BACKENDS
+
+    assert complaint(candidates=[candidate]) == text.format(", ".join(BACKENDS))
+
+
+@pytest.mark.parametrize(("objective", "hint"), [
+    ("latency_p95@1", "; did you mean 'latency_p90'?"),
+    ("throughputs@1", "; did you mean 'throughput'?"),
+    ("latency_p50", "; did you mean 'latency_p50'?"),
+    ("latency_p50@", "; did you mean 'latency_p50'?"),
+    ("latency_p50@-1", "; did you mean 'latency_p50'?"),
+    ("zzz@1", ""),
+])
+def test_unknown_objectives(objective: str, hint: str) -> None:
+    assert complaint(objective=objective) == (
+        "an objective is METRIC@BATCH with METRIC one of latency_p50, latency_p90, latency_p99, throughput" + hint)
+
+
+def test_an_objective_must_be_measured() -> None:
+    assert complaint(objective="throughput@16") == (
+        "objective throughput@16 is not measured: add 16 to benchmark.batch_sizes")
+    measured = Config.model_validate(LEAST | {"objective": "throughput@16", "benchmark": {"batch_sizes": [16]}})
+    assert measured.objective_batch == 16
+
+
+@pytest.mark.parametrize(("target", "text"), [
+    ({"kind": "triton", "version": "newest"}, "'newest' is not a server version such as 2.14.1 or 24.10"),
+    ({"kind": "triton", "version": "24.10-py3"}, "'24.10-py3' is not a server version such as 2.14.1 or 24.10"),
+    ({"kind": "triton", "version": ""}, "'' is not a server version such as 2.14.1 or 24.10"),
+    ({"kind": "tf-serving", "version": "1.15"},
+     "TensorFlow Serving 1.15 does not load TensorFlow 2 models; name 2.14 or later"),
+    ({"kind": "torchserve", "version": "1"}, "Input should be 'tf-serving' or 'triton'"),
+    ({"kind": "triton", "version": 24.10}, "Input should be a valid string"),
+    ({"kind": "triton"}, "Field required"),
+])
+def test_targets_that_are_none(target: dict[str, Any], text: str) -> None:
+    assert complaint(targets=[target]) == text
+
+
+@pytest.mark.parametrize(("changes", "text"), [
+    ({"max_batch_size": 0}, "Input should be greater than or equal to 1"),
+    ({"keep": 0}, "Input should be greater than or equal to 1"),
+    ({"benchmark": {"batch_sizes": []}}, "batch sizes are whole numbers from 1 on"),
+    ({"benchmark": {"batch_sizes": [0, 1]}}, "batch sizes are whole numbers from 1 on"),
+    ({"benchmark": {"duration_s": 0}}, "Input should be greater than 0"),
+    ({"limits": {"memory_gb": -1}}, "Input should be greater than 0"),
+    ({"tags": "serve"}, "Input should be a valid tuple"),
+    ({"padding": {"x": 0.5}}, "Input should be a valid integer, got a number with a fractional part"),
+])
+def test_numbers_and_lists_out_of_range(changes: dict[str, Any], text: str) -> None:
+    assert complaint(**changes) == text
+
+
+@pytest.mark.parametrize("changes", [{"signatures": []}, {"targets": []}])
+def test_a_list_that_leaves_nothing_to_do_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Config.model_validate(LEAST | changes)
+
+
+def test_batch_sizes_are_sorted_and_each_comes_once() -> None:
+    assert Config.model_validate(LEAST | {"benchmark": {"batch_sizes": [8, 1, 8]}}).benchmark.batch_sizes == (1, 8)
+
+
+def test_one_source_of_samples_does_for_all_signatures_or_each_has_its_own() -> None:
+    shared = SampleSources(validation="v.npz")
+    assert (shared.of("validation", "a"), shared.of("calibration", "a")) == ("v.npz", None)
+    own = SampleSources(validation={"a": "a.npz"}, calibration={"b": "b.npz"})
+    assert (own.of("validation", "a"), own.of("validation", "b"), own.of("calibration", "b")) == (
+        "a.npz", None, "b.npz")
+
+
+def test_candidates_are_all_pairs_without_the_original() -> None:
+    found = candidates_of([], [])
+    assert {"tensorflow/fp32", "tensorflow/bf16", "onnxruntime/fp32", "onnxruntime/int8"} <= set(found)
+    assert not any(name.startswith("original") for name in found)
+
+
+def test_candidates_are_limited_by_name() -> None:
+    assert candidates_of(["onnxruntime"], []) == ("onnxruntime/fp32", "onnxruntime/int8")
+    assert candidates_of(["tensorflow", "onnxruntime"], ["int8"]) == ("onnxruntime/int8",)
+
+
+@pytest.mark.parametrize(("backends", "precisions", "text"), [
+    (["tensorflo"], [], "; did you mean 'tensorflow'?"),
+    ([], ["fp23"], "; did you mean 'fp32'?"),
+    (["tensorflow"], ["native"], "no backend of tensorflow has precision native"),
+])
+def test_limits_that_name_nothing(backends: list[str], precisions: list[str], text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        candidates_of(backends, precisions)
+    assert str(caught.value).endswith(text)
+
+
+def test_a_configuration_does_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Config.model_validate(LEAST).name = "other"  # type: ignore[misc]
