@@ -130,8 +130,9 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.conftest import quick_demo
 from trt_pipeline.stages.run import run
-result = run(quick_demo(Path({serving!r}), candidates=["tensorflow/fp32", "onnxruntime/fp32"]), output=Path({artifacts!r}))
-print(sum(cost.cached for c in result.candidates for cost in c.stages))
+config = quick_demo(Path({serving!r}), candidates=["tensorflow/fp32", "onnxruntime/fp32"])
+result = run(config, output=Path({artifacts!r}))
+print(sum(cost.cached for candidate in result.candidates for cost in candidate.stages))
 """
 
 
