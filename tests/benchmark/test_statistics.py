@@ -41,7 +41,7 @@ def test_the_ratio_is_original_over_candidate(metric: str) -> None:
     assert found.faster
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_equal_series_are_not_faster(seed: int) -> None:
     found = ratios(rounds(seed=seed), rounds(seed=seed + 100))
     for name in ("latency_p50", "throughput"):
@@ -52,10 +52,10 @@ def test_equal_series_are_not_faster(seed: int) -> None:
 
 
 def test_the_interval_of_two_equal_series_contains_one() -> None:
-    """At 95 %, some 2 of 40 may miss; 8 would be a broken interval."""
-    missed = sum(not r.low <= 1 <= r.high for seed in range(40)
+    """At 95 %, one of 12 may miss; 3 would be a broken interval."""
+    missed = sum(not r.low <= 1 <= r.high for seed in range(12)
                  if (r := ratios(rounds(seed=seed), rounds(seed=seed + 500))["latency_p50"]))
-    assert missed < 8
+    assert missed < 3
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -51,7 +51,7 @@ def test_the_committed_configurations_load(name: str) -> None:
     (HEAD + "objektive: x\n", "5: unknown key 'objektive'; did you mean 'objective'?"),
     (HEAD + "benchmark:\n  # slow\n  duratoin_s: 4\n",
      "7: unknown key 'benchmark.duratoin_s'; did you mean 'duration_s'?"),
-    (HEAD + "targets:\n  - {kind: triton, version: '24.10'}\n  - kind: triton\n    versoin: '24.10'\n    version: '25'\n",
+    (HEAD + "targets:\n  - {kind: triton, version: '24.10'}\n  - kind: triton\n    versoin: '24'\n    version: '25'\n",
      "8: unknown key 'targets.1.versoin'; did you mean 'version'?"),
     (HEAD + "gate:\n  precisions:\n    int8:\n      logits:\n        close: {scald: 0.1}\n",
      "9: unknown key 'gate.precisions.int8.logits.close.scald'; did you mean 'scaled'?"),
@@ -103,9 +103,8 @@ def test_a_key_that_stands_twice_is_refused(complain: Complain) -> None:
     assert complain(HEAD + "keep: 3\nkeep: 5\n").startswith("6: ")
 
 
-@pytest.mark.parametrize("key", ["str", "float", "int"])
-def test_an_input_with_the_name_of_a_type_keeps_its_place(complain: Complain, key: str) -> None:
-    assert complain(HEAD + f"padding:\n  {key}: x\n").startswith(f"6: padding.{key}: Input should be a valid integer")
+def test_an_input_with_the_name_of_a_type_keeps_its_place(complain: Complain) -> None:
+    assert complain(HEAD + "padding:\n  int: x\n").startswith("6: padding.int: Input should be a valid integer")
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -187,7 +186,7 @@ def test_nesting_and_aliases_end_in_a_line_within_seconds(tmp_path: Path, text: 
               "try: loader.load(Path(sys.argv[1]))\n"
               "except ConfigError as error: print('refused', len(str(error)))\n")
     try:
-        done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=8,
+        done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=5,
                               check=False)
     except subprocess.TimeoutExpired:
         pytest.fail("it hangs")

@@ -73,7 +73,7 @@ def test_the_name_of_a_case_whose_rows_begin_again_does_not_lie() -> None:
     assert Case(signature="serve", group="batch max", rows=rows).name != "batch max [0..1]"
 
 
-def test_a_signature_without_inputs_is_called_once(tmp_path: Path) -> None:
+def test_a_signature_without_inputs_does_not_break_the_plan(tmp_path: Path) -> None:
     tmp_path.joinpath("none").mkdir()
     found = cases(signature(), Samples(tmp_path / "none"), batch_size=8, max_batch_size=8)
     assert len(found) <= 1

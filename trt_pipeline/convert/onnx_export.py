@@ -42,6 +42,8 @@ def export(frozen: FrozenSignature, signature: SignatureContract, target: Path) 
         Unsupported: tables or strings reach into the signature, tf2onnx cannot convert an
             operation, or what it made does not load in ONNX Runtime.
     """
+    import onnx
+
     if frozen.resources:
         raise Unsupported(f"signature {signature.name} uses a look-up table, which ONNX has no form for")
     graph_def = frozen.graph_def
@@ -54,8 +56,9 @@ def export(frozen: FrozenSignature, signature: SignatureContract, target: Path) 
     _attach(model, weights)
     _name_free_dimensions(model, signature)
     _refuse_foreign_ops(model, signature.name)
-    operations = Counter(node.op_type for node in model.graph.node)
     _fold_and_save(model, target, sum(w.nbytes for w in weights.values()))
+    written = onnx.load(str(target), load_external_data=False)
+    operations = Counter(node.op_type for node in written.graph.node)
     return {"nodes": dict(operations.most_common(8)), "loop weights hoisted": hoisted}
 
 

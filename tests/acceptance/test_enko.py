@@ -1,0 +1,152 @@
+"""`optimize enko`, whole, through the command line: what a newcomer's first command has to show."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from trt_pipeline.results import RunResult
+
+pytestmark = pytest.mark.slow
+ROWS = ["original", "tensorflow/fp32", "tensorflow/bf16", "onnxruntime/fp32", "onnxruntime/int8"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("enko")
+
+
+def trt_pipeline(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "trt_pipeline", *map(str, arguments)], cwd=ROOT, text=True,
+                          capture_output=True, check=False, env=os.environ | {"COLUMNS": "120"})
+
+
+@pytest.fixture(scope="module")
+def command(folder: Path) -> list[object]:
+    quick = folder / "enko.yaml"
+    quick.write_text((ROOT / "configs/enko.yaml").read_text().replace("duration_s: 4", "duration_s: 1"))
+    return ["optimize", quick, "--output", folder / "artifacts", "--serving", folder / "serving"]
+
+
+@pytest.fixture(scope="module")
+def first(command: list[object]) -> subprocess.CompletedProcess[str]:
+    return trt_pipeline(*command)
+
+
+@pytest.fixture(scope="module")
+def result(first: subprocess.CompletedProcess[str], folder: Path) -> RunResult:
+    written = next((folder / "artifacts/enko").glob("2*/report.json"))
+    return RunResult.model_validate_json(written.read_text())
+
+
+def test_the_table_has_every_candidate_judged(first: subprocess.CompletedProcess[str], result: RunResult) -> None:
+    assert first.returncode == 0, first.stderr
+    assert [c.name for c in result.candidates] == ROWS
+    for candidate in result.candidates:
+        assert re.search(rf"^{candidate.name} .*{candidate.status}", first.stdout, re.M), candidate.name
+        assert candidate.verdict, candidate.reason
+        assert candidate.benchmark, candidate.reason
+    for name in ("original", "tensorflow/fp32", "onnxruntime/fp32"):
+        assert result.candidate(name).status == "ok", result.candidate(name).reason
+
+
+def test_fp32_onnx_says_every_word_of_the_original(result: RunResult) -> None:
+    verdict = result.candidate("onnxruntime/fp32").verdict
+    assert verdict is not None
+    outputs = next(o for o in verdict.outputs if o.output == "outputs")
+    assert outputs.gate == "exact"
+    assert outputs.figures[0].token_match == 1.0
+    assert {f.group for f in outputs.figures} == {
+        "all", "samples", "batch 1", "batch odd", "batch max", "shortest", "longest", "shortest padded",
+        "shortest + longest"}
+
+
+def test_onnx_is_much_faster_than_the_original(result: RunResult) -> None:
+    """4x is what it measures; half of it leaves room for a busy machine."""
+    benchmark = result.candidate("onnxruntime/fp32").benchmark
+    assert benchmark is not None
+    assert benchmark.ratio("latency_p50", 1).value > 2
+
+
+def test_the_published_saved_model_has_the_signature_and_translates_as_the_original(
+        result: RunResult, folder: Path) -> None:
+    import tensorflow as tf
+
+    published = tf.saved_model.load(str(folder / "serving/enko/1")).signatures
+    original = tf.saved_model.load(str(ROOT / "models/enko/1")).signatures
+    assert list(published) == ["translate"]
+    specs = published["translate"].structured_input_signature[1]
+    assert {n: (s.dtype, s.shape.as_list()) for n, s in specs.items()} == {"input": (tf.int64, [None, None])}
+    outputs = published["translate"].structured_outputs
+    assert {n: (s.dtype, s.shape.as_list()) for n, s in outputs.items()} == {
+        "outputs": (tf.int32, [None, None]), "scores": (tf.float32, [None])}
+    sentences = np.load(ROOT / "calibration_data/enko_validation.npz")["input"][:10]
+    expected = original["translate"](input=tf.constant(sentences))
+    got = published["translate"](input=tf.constant(sentences))
+    np.testing.assert_array_equal(got["outputs"], expected["outputs"])
+    np.testing.assert_allclose(got["scores"], expected["scores"], rtol=1e-4)
+
+
+def test_saved_model_cli_shows_the_published_signature(result: RunResult, folder: Path) -> None:
+    tool = Path(sys.executable).with_name("saved_model_cli")
+    shown = subprocess.run([str(tool), "show", "--dir", str(folder / "serving/enko/1"), "--tag_set", "serve",
+                            "--signature_def", "translate"], capture_output=True, text=True, check=True).stdout
+    told = re.sub(r"\s+", " ", shown)
+    assert "inputs['input'] tensor_info: dtype: DT_INT64 shape: (-1, -1)" in told
+    assert "outputs['outputs'] tensor_info: dtype: DT_INT32 shape: (-1, -1)" in told
+    assert "outputs['scores'] tensor_info: dtype: DT_FLOAT shape: (-1)" in told
+    assert "Method name is: tensorflow/serving/predict" in told
+
+
+def test_triton_gets_the_fastest_that_passed(result: RunResult, folder: Path) -> None:
+    published = next(p for p in result.publications if p.target == "triton 24.10")
+    assert published.candidate == result.best().name
+    assert (folder / "serving/triton/enko/1/model.onnx").is_file()
+    assert 'platform: "onnxruntime_onnx"' in (folder / "serving/triton/enko/config.pbtxt").read_text()
+
+
+def test_again_takes_seconds_and_publishes_nothing_new(result: RunResult, command: list[object], folder: Path) -> None:
+    started = time.monotonic()
+    second = trt_pipeline(*command, "--json")
+    assert time.monotonic() - started < 20
+    assert second.returncode == 0, second.stderr
+    told = RunResult.model_validate(json.loads(second.stdout))
+    assert [p.new for p in told.publications] == [False, False]
+    assert [p.name for p in (folder / "serving/enko").iterdir()] == ["1"]
+
+
+def test_run_prints_what_saved_model_cli_prints() -> None:
+    arguments = ["input=[[261,145,178,1,0,0,0]]"]
+    ours = trt_pipeline("run", "models/enko/1", "--signature", "translate", "--input-expr", *arguments)
+    assert ours.returncode == 0, ours.stderr
+    tool = Path(sys.executable).with_name("saved_model_cli")
+    theirs = subprocess.run([str(tool), "run", "--dir", "models/enko/1", "--tag_set", "serve", "--signature_def",
+                             "translate", "--input_exprs", *arguments], cwd=ROOT, capture_output=True, text=True,
+                            check=True).stdout
+    results = theirs[theirs.index("Result for output key"):].splitlines()
+    assert ours.stdout.splitlines()[:3] == results[:3]
+    assert float(ours.stdout.splitlines()[3].strip("[]")) == pytest.approx(float(results[3].strip("[]")), rel=1e-5)
+
+
+def test_inspect_tells_the_whole_contract() -> None:
+    told = json.loads(trt_pipeline("inspect", "models/demo/1", "--json").stdout)
+    contract = told["contract"]
+    assert list(contract["signatures"]) == ["serving_default", "classify", "lookup"]
+    assert contract["signatures"]["classify"]["method_name"] == "tensorflow/serving/classify"
+    assert contract["signatures"]["classify"]["inputs"] == {
+        "inputs": {"dtype": "string", "shape": [None], "default": None}}
+    assert list(contract["assets"]) == ["labels.txt"]
+    assert contract["tables"] == 2
+    blocked = {b["op"]: b["why"] for b in told["signatures"]["classify"]["blockers"]["onnxruntime"]}
+    assert blocked["ParseExampleV2"] == "tf2onnx has no ONNX form for it"
+    assert blocked["LookupTableFindV2"] == "look-up tables stay in TensorFlow"
+    assert told["signatures"]["serving_default"]["blockers"]["onnxruntime"] == []

@@ -1,0 +1,145 @@
+"""A target gets the fastest candidate that passed, that it can load, and that is faster for sure."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.publish.candidates import ORIGINAL, candidate, judged, ratio, timed
+from trt_pipeline.benchmark.statistics import Ratio
+from trt_pipeline.config.schema import Config, Target
+from trt_pipeline.errors import ConfigError
+from trt_pipeline.publish.select import check_targets, choose, fastest, pareto_front, parity_error
+
+SERVING = Target(kind="tf-serving", version="2.14")
+OLD_TRITON = Target(kind="triton", version="24.10")
+NEW_TRITON = Target(kind="triton", version="25.03")
+OBJECTIVE = "latency_p50@1"
+
+
+def config(*targets: Target) -> Config:
+    return Config.model_validate({"name": "demo", "model": "m", "samples": {"validation": "v.npz"},
+                                  "targets": [t.model_dump() for t in targets]})
+
+
+def test_the_fastest_that_passed_is_chosen() -> None:
+    choice = choose(SERVING, (ORIGINAL, candidate("tensorflow/fp32", ratio(1.5)),
+                              candidate("tensorflow/bf16", ratio(1.9))), OBJECTIVE)
+    assert choice.candidate == "tensorflow/bf16"
+    assert choice.why == "latency_p50@1: 1.90x [1.85, 1.95] of the original"
+
+
+@pytest.mark.parametrize("status", ["rejected", "failed", "unsupported", "pending-gpu"])
+def test_what_did_not_pass_is_never_chosen(status: str) -> None:
+    others = (ORIGINAL, candidate("tensorflow/bf16", ratio(9.0), status=status))  # type: ignore[arg-type]
+    assert choose(SERVING, others, OBJECTIVE).candidate == "original"
+
+
+def test_what_a_server_cannot_load_is_not_chosen_for_it() -> None:
+    field = (ORIGINAL, candidate("tensorflow/fp32", ratio(1.5)), candidate("onnxruntime/fp32", ratio(4.0), kind="onnx"))
+    assert choose(SERVING, field, OBJECTIVE).candidate == "tensorflow/fp32"
+    assert choose(OLD_TRITON, field, OBJECTIVE).candidate == "onnxruntime/fp32"
+
+
+@pytest.mark.parametrize(("low", "chosen"), [(0.999, "original"), (1.0, "original"), (1.001, "tensorflow/fp32")])
+def test_the_whole_interval_must_be_above_one(low: float, chosen: str) -> None:
+    field = (ORIGINAL, candidate("tensorflow/fp32", Ratio(value=1.3, low=low, high=1.7)))
+    assert choose(SERVING, field, OBJECTIVE).candidate == chosen
+
+
+def test_a_slower_candidate_that_is_sure_beats_a_faster_one_that_is_not() -> None:
+    field = (ORIGINAL, candidate("tensorflow/fp32", Ratio(value=1.1, low=1.05, high=1.2)),
+             candidate("tensorflow/bf16", Ratio(value=1.5, low=0.8, high=2.2)))
+    assert choose(SERVING, field, OBJECTIVE).candidate == "tensorflow/fp32"
+
+
+def test_the_original_is_published_where_nothing_beats_it_and_the_reason_says_so() -> None:
+    choice = choose(SERVING, (ORIGINAL, candidate("tensorflow/fp32", ratio(0.9))), OBJECTIVE)
+    assert choice.candidate == "original"
+    assert choice.why == "no candidate that it can load beats the original in latency_p50@1"
+
+
+def test_the_original_is_never_its_own_rival() -> None:
+    assert fastest((candidate("original", ratio(1.2)),), OBJECTIVE) is None
+
+
+def test_a_server_that_cannot_load_the_original_gets_the_best_that_passed_even_if_slower() -> None:
+    field = (ORIGINAL, candidate("onnxruntime/fp32", ratio(0.8), kind="onnx"),
+             candidate("onnxruntime/int8", ratio(0.9), kind="onnx"))
+    choice = choose(NEW_TRITON, field, OBJECTIVE)
+    assert choice.candidate == "onnxruntime/int8"
+    assert choice.why == "it cannot load the original; latency_p50@1: 0.90x [0.85, 0.95] of it"
+
+
+def test_a_server_that_can_load_nothing_that_passed_gets_nothing() -> None:
+    field = (ORIGINAL, candidate("tensorflow/fp32", ratio(1.5)),
+             candidate("onnxruntime/fp32", ratio(4.0), kind="onnx", status="rejected"))
+    choice = choose(NEW_TRITON, field, OBJECTIVE)
+    assert choice.candidate is None
+    assert choice.why == "no candidate that it can load (onnx) passed its gate"
+
+
+def test_of_several_signatures_the_least_favourable_counts() -> None:
+    field = (ORIGINAL, candidate("tensorflow/fp32", ratio(3.0), ratio(0.9)),
+             candidate("tensorflow/bf16", ratio(1.4), ratio(1.5)))
+    choice = choose(SERVING, field, OBJECTIVE)
+    assert (choice.candidate, choice.why[:22]) == ("tensorflow/bf16", "latency_p50@1: 1.40x [")
+
+
+def test_every_signature_s_interval_must_be_above_one() -> None:
+    """The second signature's best guess is higher, but it may be 10 % slower than the original."""
+    field = (ORIGINAL, candidate("tensorflow/fp32", Ratio(value=1.10, low=1.05, high=1.15),
+                                 Ratio(value=1.12, low=0.90, high=1.40)))
+    assert choose(SERVING, field, OBJECTIVE).candidate == "original"
+
+
+def test_the_batch_size_of_the_objective_counts_and_a_fixed_one_stands_for_all() -> None:
+    result = timed(ratio(2.0), sizes=(1, 8))
+    slow = result.batches[1].model_copy(update={"ratios": {"throughput": ratio(0.5)}})
+    fixed = result.batches[0].model_copy(update={"signature": "fixed", "batch_size": 4,
+                                                 "ratios": {"throughput": ratio(1.2)}})
+    mixed = result.model_copy(update={"batches": (result.batches[0], slow, fixed)})
+    assert mixed.ratio("throughput", 8).value == 0.5
+    assert mixed.ratio("throughput", 1).value == 1.2
+
+
+# --- Before any work ---
+
+
+def test_a_triton_without_tensorflow_is_refused_before_work_where_only_savedmodels_are_made() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_targets(config(SERVING, NEW_TRITON), ["tensorflow/fp32", "tensorflow/bf16"])
+    assert str(caught.value) == ("target triton 25.03 loads onnx and no candidate makes that: add onnxruntime/fp32 to "
+                                 "the candidates or name a version up to 25.02")
+
+
+@pytest.mark.parametrize(("target", "candidates"), [
+    (NEW_TRITON, ["tensorflow/fp32", "onnxruntime/int8"]), (OLD_TRITON, ["tensorflow/fp32"]),
+    (SERVING, ["onnxruntime/fp32"])])
+def test_targets_that_something_can_serve_are_accepted(target: Target, candidates: list[str]) -> None:
+    check_targets(config(target), candidates)
+
+
+# --- Parity against speed ---
+
+
+def test_the_parity_error_is_the_largest_of_scaled_error_and_wrong_tokens() -> None:
+    assert parity_error(candidate("a", verdict=judged(error=0.25))) == 0.25
+    assert parity_error(candidate("a", verdict=judged(tokens=0.75))) == 0.25
+    assert parity_error(candidate("a", verdict=judged(error=0.5, tokens=0.75))) == 0.5
+    assert parity_error(candidate("a", verdict=judged())) == 0.0
+    assert parity_error(candidate("a")) is None
+
+
+def test_the_front_leaves_out_what_another_beats_in_both() -> None:
+    field = [candidate("original", ratio(1.0), verdict=judged(error=0.0)),
+             candidate("fast", ratio(4.0), verdict=judged(error=0.1)),
+             candidate("beaten", ratio(1.5), verdict=judged(error=0.2)),
+             candidate("middle", ratio(2.0), verdict=judged(error=0.01)),
+             candidate("unjudged", ratio(9.0)),
+             candidate("untimed", verdict=judged(error=0.0))]
+    assert [c.name for c in pareto_front(field, OBJECTIVE)] == ["fast", "middle", "original"]
+
+
+def test_equals_stand_on_the_front_together() -> None:
+    field = [candidate(name, ratio(2.0), verdict=judged(error=0.1)) for name in ("a", "b")]
+    assert [c.name for c in pareto_front(field, OBJECTIVE)] == ["a", "b"]
