@@ -26,7 +26,8 @@ from trt_pipeline.report import junit, terminal, write_html
 from trt_pipeline.results import RunResult
 from trt_pipeline.stages.run import ARTIFACTS
 
-app = typer.Typer(help=__doc__.split(":")[0], add_completion=False, no_args_is_help=True,
+app = typer.Typer(help="Publish the fastest version of a SavedModel that still says what the original said.",
+                  add_completion=False, no_args_is_help=True,
                   pretty_exceptions_enable=False, rich_markup_mode=None,
                   context_settings={"help_option_names": ["-h", "--help"]})
 _out, _err = Console(), Console(stderr=True)
@@ -78,7 +79,7 @@ def sweep(
                            output=output, fresh=fresh, observer=bars)
     _show_run(result, as_json)
     if not as_json:
-        _out.print("Pareto front (speed, parity): " + ", ".join(c.name for c in result.pareto()), markup=False)
+        print("Pareto front (speed, parity): " + ", ".join(c.name for c in result.pareto()))
 
 
 @app.command()
@@ -99,15 +100,15 @@ def inspect(model: Path, tags: Annotated[str, typer.Option(help="Comma-separated
                 table.add_row(side, escape(key), escape(f"{tensor}{default}"))
         _out.print(table)
         operations = found.signatures[name].operations
-        _out.print(f"{sum(operations.values())} operations: "
-                   + ", ".join(f"{op} x{count}" for op, count in list(operations.items())[:10]), markup=False)
+        print(f"{sum(operations.values())} operations: "
+              + ", ".join(f"{op} x{count}" for op, count in list(operations.items())[:10]))
         for backend, blockers in found.signatures[name].blockers.items():
             verdict = "; ".join(map(str, blockers)) or "nothing known to keep it off"
-            _out.print(f"  {backend}: {verdict}", markup=False)
+            print(f"  {backend}: {verdict}")
     contract = found.contract
-    _out.print(f"tags {', '.join(contract.tags)}; {contract.tables} tables; assets "
-               f"{', '.join(contract.assets) or 'none'}; assets.extra {', '.join(contract.extra_assets) or 'none'}; "
-               f"{contract.variable_bytes / 2**20:.1f} MB of variables", markup=False)
+    print(f"tags {', '.join(contract.tags)}; {contract.tables} tables; assets "
+          f"{', '.join(contract.assets) or 'none'}; assets.extra {', '.join(contract.extra_assets) or 'none'}; "
+          f"{contract.variable_bytes / 2**20:.1f} MB of variables")
 
 
 @app.command()
@@ -122,7 +123,7 @@ def init(model: Path, name: Annotated[str, typer.Option(help="Name of the config
         target.write_text(text)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}") from None
-    _out.print(f"{target} written: give it samples, then run 'trt-pipeline optimize {name}'", markup=False)
+    print(f"{target} written: give it samples, then run 'trt-pipeline optimize {name}'")
 
 
 @app.command()
@@ -137,7 +138,7 @@ def convert(
     """Convert a SavedModel with one backend; it is not judged."""
     made = api.convert(model, backend, precision, output, calibration=samples, signatures=signature,
                        padding=_padding(pad))
-    _out.print(f"{output}: {made.artifact.kind}, {', '.join(made.artifact.files.values())}", markup=False)
+    print(f"{output}: {made.artifact.kind}, {', '.join(made.artifact.files.values())}")
 
 
 @app.command()
@@ -160,7 +161,7 @@ def validate(
     else:
         for output in verdict.outputs:
             word = "passes" if output.passed else "FAILS"
-            _out.print(f"{output.signature}.{output.output}: {word} ({output.gate})", markup=False)
+            print(f"{output.signature}.{output.output}: {word} ({output.gate})")
     if not verdict.passed:
         raise GateError(f"rejected: {verdict.reason}")
 
@@ -251,7 +252,7 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
     except ValidationError:
         raise InputError(f"{source} was written by another version: run optimize again") from None
     write_html(result, run_folder / "report.html")
-    _out.print(f"{run_folder / 'report.html'} written", markup=False)
+    print(f"{run_folder / 'report.html'} written")
 
 
 @app.command("doctor")
