@@ -19,6 +19,7 @@ from trt_pipeline.errors import InputError, Unsupported
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.model.contract import Contract, SignatureContract
 from trt_pipeline.model.operations import Operation
+from trt_pipeline.samples.store import without_bfloat16
 
 Array = npt.NDArray[Any]
 ArtifactKind = Literal["savedmodel", "onnx"]
@@ -94,7 +95,7 @@ class Runner(ABC):
         if missing or unknown:
             what = f"input '{missing[0]}' is missing" if missing else f"there is no input '{unknown[0]}'"
             raise InputError(f"signature {signature}: {what}; it takes {', '.join(expected)}")
-        return self.infer_impl(signature, feeds)
+        return {name: without_bfloat16(value) for name, value in self.infer_impl(signature, feeds).items()}
 
     def deactivate(self) -> None:
         """Let go of everything; a runner that is not active stays so."""

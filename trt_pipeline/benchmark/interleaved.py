@@ -46,14 +46,14 @@ class BenchmarkResult(Frozen):
     original_peak_memory_mb: float
 
     def ratio(self, metric: str, batch_size: int) -> Ratio:
-        """The ratio of ``metric`` at ``batch_size``; of several signatures the least favourable.
+        """The ratio of ``metric`` at ``batch_size``; of several signatures the least certain one.
 
         A signature with a fixed batch size counts with that one.
         """
         sizes = {b.signature: [x.batch_size for x in self.batches if x.signature == b.signature] for b in self.batches}
         found = [b.ratios[metric] for b in self.batches
                  if b.batch_size == batch_size or batch_size not in sizes[b.signature]]
-        return min(found, key=lambda ratio: ratio.value)
+        return min(found, key=lambda ratio: ratio.low)
 
 
 def compare(original: Side, candidate: Side, signatures: dict[str, SignatureContract], batch_sizes: tuple[int, ...],
@@ -108,4 +108,4 @@ def _rows(size: int, counter: Iterator[int], samples: int) -> list[int]:
 
 
 def _samples(side: Side, signature: str) -> int:
-    return len(Samples(side.samples[signature], side.padding))
+    return max(len(Samples(side.samples[signature], side.padding)), 1)  # without inputs there is one request

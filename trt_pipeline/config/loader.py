@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from trt_pipeline.config import complaints
 from trt_pipeline.config.schema import Config
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.suggest import did_you_mean
@@ -39,9 +40,20 @@ def load(path: Path) -> Config:
     """
     if path.stat().st_size > _LARGEST_BYTES:
         raise ConfigError(f"{path} is larger than 1 MiB: that is no configuration")
+    values, document = _read(path)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}:{complaints.complaint(error, document)}") from None
+
+
+def _read(path: Path) -> tuple[dict[Any, Any], yaml.Node]:
+    """The values in ``path``, and the nodes that know their lines."""
     try:
         text = path.read_text()
         document = yaml.compose(text, Loader=yaml.SafeLoader)
+        if document is not None and (refused := complaints.refused_construct(document)):
+            raise ConfigError(f"{path}:{refused}")
         values = yaml.safe_load(text)
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not a text file") from None
@@ -49,67 +61,9 @@ def load(path: Path) -> Config:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "it cannot be read"
         raise ConfigError(f"{path}{f':{mark.line + 1}' if mark else ''}: not YAML: {problem}") from None
+    except (ValueError, KeyError, AttributeError, OverflowError) as error:
+        # PyYAML lets these escape for values such as 2024-13-45 or !!int x.
+        raise ConfigError(f"{path}: a value cannot be read: {(str(error).splitlines() or [''])[0][:120]}") from None
     if document is None or not isinstance(values, dict):
         raise ConfigError(f"{path}: a configuration is a mapping with at least name, model and samples")
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"{path}:{_complaint(error, document)}") from None
-
-
-def _complaint(error: ValidationError, document: yaml.Node) -> str:
-    """The first complaint as ``LINE: what``."""
-    first: Any = error.errors()[0]
-    keys = [part for part in first["loc"] if isinstance(part, (str, int))]
-    place = ".".join(str(key) for key in keys if not _is_schema_detail(key, keys, document))
-    line = _line(document, keys)
-    if first["type"] == "extra_forbidden":
-        known = _fields(keys[:-1])
-        return f"{line}: unknown key '{place}'{did_you_mean(str(keys[-1]), known) or _known(known)}"
-    if first["type"] == "missing":
-        return f"{line}: '{place}' is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{line}: {f'{place}: ' if place else ''}{message}"
-
-
-def _known(names: list[str]) -> str:
-    return f"; there are {', '.join(names)}" if names else ""
-
-
-def _is_schema_detail(key: object, keys: list[Any], document: yaml.Node) -> bool:
-    """Pydantic names the branch of a union ('str', 'dict[str,str]') in an error's place; users wrote none."""
-    return isinstance(key, str) and (key in ("str", "float", "int") or "[" in key)
-
-
-def _line(node: yaml.Node, keys: list[Any]) -> int:
-    """1-based line of the deepest part of ``keys`` that stands in the document."""
-    line = node.start_mark.line
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            found = [(k, v) for k, v in node.value if k.value == str(key)]
-            if not found:
-                continue
-            line, node = found[0][0].start_mark.line, found[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            node = node.value[key]
-            line = node.start_mark.line
-    return line + 1
-
-
-def _fields(keys: list[Any]) -> list[str]:
-    """Names of the schema's fields below ``keys``."""
-    model: Any = Config
-    for key in keys:
-        if isinstance(model, type) and issubclass(model, BaseModel) and key in model.model_fields:
-            model = _inner_model(model.model_fields[key].annotation)
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-
-
-def _inner_model(annotation: Any) -> Any:
-    """The Pydantic model inside ``tuple[Model, ...]``, ``dict[str, Model]`` or ``Model | None``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in get_args(annotation):
-        if (inner := _inner_model(argument)) is not None:
-            return inner
-    return None
+    return values, document

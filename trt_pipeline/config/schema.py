@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from trt_pipeline.backends import BACKENDS
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.frozen import Frozen
-from trt_pipeline.parity.tolerance import Gate
+from trt_pipeline.parity.tolerance import PRECISION_BOUNDS, Gate
 from trt_pipeline.publish import servers
 from trt_pipeline.suggest import did_you_mean
 
@@ -21,6 +21,8 @@ METRICS = ("latency_p50", "latency_p90", "latency_p99", "throughput")
 def _safe_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", name):
         raise ValueError("a name is letters, digits, '_', '.' and '-', and starts with a letter or digit")
+    if name == "triton":
+        raise ValueError("'triton' is the folder of Triton's model repository: choose another name")
     return name
 
 
@@ -148,10 +150,27 @@ class Config(Frozen):
     @classmethod
     def _known_objective(cls, text: str) -> str:
         metric, _, batch = text.partition("@")
-        if metric not in METRICS or not batch.isdigit():
+        if metric not in METRICS or not re.fullmatch("[0-9]{1,6}", batch):
             raise ValueError(f"an objective is METRIC@BATCH with METRIC one of {', '.join(METRICS)}"
                              f"{did_you_mean(metric, METRICS)}")
         return text
+
+    @field_validator("signatures", "targets")
+    @classmethod
+    def _not_empty(cls, given: tuple[object, ...] | None) -> tuple[object, ...] | None:
+        if given is not None and not given:
+            raise ValueError("name at least one, or leave it out")
+        return given
+
+    @field_validator("gate")
+    @classmethod
+    def _known_precisions(cls, gate: Gate) -> Gate:
+        known = sorted({p for _, _, ps in BACKENDS.values() for p in ps} | set(PRECISION_BOUNDS))
+        for precision in gate.precisions:
+            if precision not in known:
+                raise ValueError(f"no precision '{precision}': there are {', '.join(known)}"
+                                 f"{did_you_mean(precision, known)}")
+        return gate
 
     @model_validator(mode="after")
     def _objective_is_measured(self) -> Config:

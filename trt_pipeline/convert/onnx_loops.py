@@ -37,6 +37,9 @@ def _hoist(loop: onnx.NodeProto, outer: onnx.GraphProto) -> int:
     # body outputs: condition, state..., scan outputs...
     states = len(loop.input) - 2
     constant = {i for i in range(states) if _is_untouched(body, i) and not _is_read(outer, loop.output[i])}
+    # A weight that another output of the body hands on under its own name has to keep that name.
+    constant -= {i for i in constant if any(
+        output.name == body.input[2 + i].name for place, output in enumerate(body.output) if place != 1 + i)}
     if not constant:
         return 0
     outer_names = {body.input[2 + i].name: loop.input[2 + i] for i in constant}

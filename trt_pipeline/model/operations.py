@@ -102,7 +102,10 @@ def _called(node: node_def_pb2.NodeDef) -> Iterator[str]:
 
 def _operation(node: node_def_pb2.NodeDef, function: str) -> Operation:
     from tensorflow.core.framework import types_pb2
+    from tensorflow.python.framework import op_def_registry
 
-    types = {attr.type for attr in node.attr.values()} | {t for attr in node.attr.values() for t in attr.list.type}
+    definition = op_def_registry.get(node.op)
+    fixed = {a.type for a in (*definition.input_arg, *definition.output_arg)} if definition else set()
+    given = {attr.type for attr in node.attr.values()} | {t for attr in node.attr.values() for t in attr.list.type}
     name = f"{function}/{node.name}" if function else node.name
-    return Operation(op=node.op, name=name, string=types_pb2.DT_STRING in types)
+    return Operation(op=node.op, name=name, string=types_pb2.DT_STRING in fixed | given)

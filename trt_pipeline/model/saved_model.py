@@ -82,7 +82,7 @@ def read_contract(path: Path, tags: tuple[str, ...] = ("serve",)) -> Contract:
     arguments = _argument_orders(meta_graph)
     order = [name for name in arguments if name in signatures]
     order += sorted(signatures.keys() - set(order))
-    _check_asset_names(path, meta_graph)
+    _check_assets(path, meta_graph)
     return Contract(
         tags=tuple(sorted(meta_graph.meta_info_def.tags)),
         signatures={name: _signature(name, signatures[name], arguments.get(name, [])) for name in order},
@@ -95,7 +95,7 @@ def read_contract(path: Path, tags: tuple[str, ...] = ("serve",)) -> Contract:
 
 
 def _natural(text: str) -> tuple[int, str]:
-    return (int(text) if text.isdigit() else -1, text)
+    return (int(text) if text.isascii() and text.isdecimal() else -1, text)
 
 
 def _with_tags(model: saved_model_pb2.SavedModel, path: Path, tags: tuple[str, ...]) -> meta_graph_pb2.MetaGraphDef:
@@ -117,11 +117,13 @@ def _check_variables(path: Path, meta_graph: meta_graph_pb2.MetaGraphDef) -> Non
         raise ModelError(f"{path} has {len(shards)} of {expected} variables.data files: copy the whole folder")
 
 
-def _check_asset_names(path: Path, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
+def _check_assets(path: Path, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
     for asset in meta_graph.asset_file_def:
         name = Path(asset.filename)
         if name.is_absolute() or ".." in name.parts:
             raise ModelError(f"{path}: the asset name {asset.filename!r} leaves the model's assets folder; refused")
+        if not (path / "assets" / name).is_file():
+            raise ModelError(f"{path} lacks the asset assets/{name}: copy the whole folder")
 
 
 def _argument_orders(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, list[str]]:

@@ -11,6 +11,8 @@ from trt_pipeline.model.contract import SignatureContract
 from trt_pipeline.samples.store import Samples
 
 REAL_SAMPLES = "samples"
+# Rows up to this many are named one by one.
+_FEW = 3
 
 
 class Case(Frozen):
@@ -23,8 +25,12 @@ class Case(Frozen):
 
     @property
     def name(self) -> str:
-        span = f"{self.rows[0]}..{self.rows[-1]}" if len(self.rows) > 1 else str(self.rows[0])
-        return f"{self.group} [{span}]"
+        first, last = self.rows[0], self.rows[-1]
+        if len(self.rows) > 1 and self.rows == tuple(range(first, last + 1)):
+            return f"{self.group} [{first}..{last}]"
+        if len(self.rows) <= _FEW:
+            return f"{self.group} [{', '.join(map(str, self.rows))}]"
+        return f"{self.group} [{len(self.rows)} rows from {first} on]"
 
 
 def cases(signature: SignatureContract, samples: Samples, batch_size: int, max_batch_size: int) -> list[Case]:
@@ -34,7 +40,7 @@ def cases(signature: SignatureContract, samples: Samples, batch_size: int, max_b
     own, the shortest, the longest, the shortest padded to the longest, and both in one batch. A
     signature with a fixed batch size is only ever fed that many.
     """
-    count = len(samples)
+    count = max(len(samples), 1)  # a signature without inputs is run once
     if signature.fixed_batch is not None:
         size = signature.fixed_batch
         return [Case(signature=signature.name, group=REAL_SAMPLES, rows=_cycle(start, size, count))

@@ -87,12 +87,15 @@ class OutputComparison:
             self._break(f"shape {list(got.shape)} instead of {list(expected.shape)} ({case})")
             return
         sums = _Sums()
+        if self.gate.top_k and (expected.dtype.kind not in "fiub" or not expected.ndim):
+            self._break(f"top-k needs rows of numbers, not {expected.dtype} of rank {expected.ndim} ({case})")
+            return
         if expected.size:
             bad = self._excess(expected, got, sums)
             sums.elements = expected.size
             sums.violations = int(np.count_nonzero(bad > 1))
             self._note_worst(case, samples, expected, got, bad)
-            if self.gate.top_k and expected.ndim:
+            if self.gate.top_k:
                 sums.add_top_k(expected, got, self.gate.top_k.k)
         for name in (WHOLE_RUN, group):
             self._groups.setdefault(name, _Sums()).merge(sums)
@@ -116,11 +119,13 @@ class OutputComparison:
         if gate.close:
             missed += _below("cosine", figures.cosine, gate.close.cosine)
             missed += _below("SNR dB", figures.snr_db, gate.close.snr_db)
-        if gate.match:
+        if gate.match and total.tokens:  # where all is padding on both sides there is nothing to count
             missed += _below("token match", figures.token_match, gate.match.tokens, worst)
+        if gate.match:
             missed += _below("sequence match", figures.sequence_match, gate.match.sequences, worst)
         if gate.top_k:
             missed += _below(f"top-{gate.top_k.k} agreement", figures.top_k_agreement, gate.top_k.agreement)
+        missed = missed if total.elements else []  # batches without a row have nothing to miss
         if not self._groups and not self._broken:
             missed.append("never compared")
         return missed
@@ -139,15 +144,17 @@ class OutputComparison:
 
     def _excess(self, expected: Array, got: Array, sums: _Sums) -> npt.NDArray[np.float64]:
         """Error over bound for each element: above 1 it is a violation, infinity where incomparable."""
-        if (expected.dtype.kind in "fc" and not self.gate.exact) or (self.gate.close and expected.dtype.kind in "iu"):
-            sums.add_floats(expected, got)
-            return _float_excess(expected, got, self.gate.close or Close(), self.scale)
         differs = np.asarray(expected != got)
-        if expected.dtype.kind == "f":
+        if expected.dtype.kind in "fc":
             differs &= ~(np.isnan(expected) & np.isnan(got))
+        numeric = expected.dtype.kind in "fc" or bool(self.gate.close and expected.dtype.kind in "iu")
+        if numeric:
             sums.add_floats(expected, got)
-        sums.add_tokens(expected, differs, self.gate.match)
-        return np.where(differs, np.inf, 0.0)
+        if self.gate.match or not numeric:
+            sums.add_tokens(expected, differs, self.gate.match)
+        if self.gate.exact or not numeric or (self.gate.match and not self.gate.close):
+            return np.where(differs, np.inf, 0.0)
+        return _float_excess(expected, got, self.gate.close or Close(), self.scale)
 
     def _note_worst(self, case: str, samples: Sequence[int], expected: Array, got: Array,
                     bad: npt.NDArray[np.float64]) -> None:
@@ -180,15 +187,15 @@ class _Sums:
 
     def add_floats(self, expected: Array, got: Array) -> None:
         finite = np.isfinite(expected) & np.isfinite(got)
-        a, b = expected[finite].astype(np.float64), got[finite].astype(np.float64)
+        a, b = _wide(expected[finite]), _wide(got[finite])
         if not a.size:
             return
-        error = b - a
-        self.max_abs = max(self.max_abs, float(np.abs(error).max()))
-        self.reference2 += float(a @ a)
-        self.candidate2 += float(b @ b)
+        error = np.abs(b - a)
+        self.max_abs = max(self.max_abs, float(error.max()))
+        self.reference2 += float(np.vdot(a, a).real)
+        self.candidate2 += float(np.vdot(b, b).real)
         self.error2 += float(error @ error)
-        self.dot += float(a @ b)
+        self.dot += float(np.vdot(a, b).real)
 
     def add_tokens(self, expected: Array, differs: npt.NDArray[np.bool_], match: Match | None) -> None:
         counted = np.ones(expected.shape, bool)
@@ -202,13 +209,14 @@ class _Sums:
 
     def add_top_k(self, expected: Array, got: Array, k: int) -> None:
         k = min(k, expected.shape[-1])
-        rows_a = expected.reshape(-1, expected.shape[-1])
-        rows_b = got.reshape(-1, got.shape[-1])
+        rows_a = expected.reshape(-1, expected.shape[-1]).astype(np.float64)
+        rows_b = got.reshape(-1, got.shape[-1]).astype(np.float64)
         # Stable sorting settles ties the same way on both sides.
         top_a = np.sort(np.argsort(-rows_a, axis=1, kind="stable")[:, :k], axis=1)
         top_b = np.sort(np.argsort(-rows_b, axis=1, kind="stable")[:, :k], axis=1)
+        same_nan = (np.isnan(rows_a) == np.isnan(rows_b)).all(axis=1)
         self.rows += len(rows_a)
-        self.agreeing_rows += int(np.count_nonzero((top_a == top_b).all(axis=1)))
+        self.agreeing_rows += int(np.count_nonzero((top_a == top_b).all(axis=1) & same_nan))
 
     def figures(self, group: str, scale: float) -> Figures:
         compared = self.max_abs >= 0
@@ -245,20 +253,29 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 def _below(name: str, value: float | None, floor: float | None, detail: str = "") -> list[str]:
-    if floor is None or value is None or value >= floor:
+    if floor is None or (value is not None and value >= floor):
         return []
+    if value is None:
+        return [f"{name} has no value here, and {floor:g} is asked"]
     return [f"{name} {value:.4g} below {floor:g}{detail}"]
 
 
 def _float_excess(expected: Array, got: Array, close: Close, scale: float) -> npt.NDArray[np.float64]:
     finite = np.isfinite(expected) & np.isfinite(got)
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(got.astype(np.float64) - expected.astype(np.float64))
-        bound = close.atol + close.rtol * np.abs(expected.astype(np.float64)) + close.scaled * scale
+        error = np.abs(_wide(got) - _wide(expected))
+        bound = close.atol + close.rtol * np.abs(_wide(expected)) + close.scaled * scale
+        if close.floors_only:
+            bound = np.full(expected.shape, np.inf)
         # An error of zero is inside any bound, zero included: no 0/0 hole.
         ratio = np.where(error == 0, 0.0, error / np.where(bound > 0, bound, np.finfo(np.float64).tiny))
     same = (np.isnan(expected) & np.isnan(got)) | (expected == got)
     return np.where(finite, ratio, np.where(same, 0.0, np.inf))
+
+
+def _wide(array: Array) -> Array:
+    """As float64 or complex128, so that differences and squares are exact enough."""
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
 def _padded(array: Array, width: int, pad: int) -> Array:

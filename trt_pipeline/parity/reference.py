@@ -99,7 +99,7 @@ def _for_noise(signature: str, cases: tuple[Case, ...]) -> Iterator[tuple[int, C
 
 
 def _magnitude(value: Array) -> float:
-    if value.dtype.kind not in "fiu" or not value.size:
+    if value.dtype.kind not in "fiuc" or not value.size:
         return 0.0
-    finite = np.abs(value[np.isfinite(value)].astype(np.float64))
+    finite = np.abs(value[np.isfinite(value)]).astype(np.float64)
     return float(finite.max()) if finite.size else 0.0

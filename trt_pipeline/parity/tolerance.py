@@ -24,7 +24,7 @@ class Close(Frozen):
     """Floats: ``|candidate - original| <= atol + rtol * |original| + scaled * max|original|``.
 
     NaN and infinity must stand in the same places. ``cosine`` and ``snr_db`` are floors on the
-    whole output, where given.
+    whole output, where given; alone, they bound no single element.
     """
 
     atol: float = Field(0.0, ge=0)
@@ -32,6 +32,12 @@ class Close(Frozen):
     scaled: float = Field(0.0, ge=0)
     cosine: float | None = Field(None, ge=-1, le=1)
     snr_db: float | None = None
+
+    @property
+    def floors_only(self) -> bool:
+        """Whether only the output as a whole is bounded."""
+        floors = self.cosine is not None or self.snr_db is not None
+        return floors and not (self.atol or self.rtol or self.scaled)
 
     def __str__(self) -> str:
         parts = [f"{name} {value:.3g}" for name, value in
@@ -85,6 +91,8 @@ class OutputGate(Frozen):
         given = value if isinstance(value, (list, tuple)) else [value]
         names: dict[type, str] = {Close: "close", Match: "match", TopK: "top_k"}
         if given and all(type(item) in names for item in given):
+            if len({type(item) for item in given}) < len(given):
+                raise ValueError("give one tolerance of each kind: two of one kind would hide the first")
             return {names[type(item)]: item for item in given}
         return value
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from trt_pipeline.backends.base import ArtifactKind
 
 Version = tuple[int, ...]
@@ -9,10 +11,9 @@ Version = tuple[int, ...]
 
 def parse_version(text: str) -> Version:
     """``"24.10"`` as (24, 10). Raises ValueError for anything that is not numbers and dots."""
-    try:
-        return tuple(int(part) for part in text.removesuffix("-gpu").split("."))
-    except ValueError:
-        raise ValueError(f"'{text}' is not a server version such as 2.14.1 or 24.10") from None
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})*(-gpu)?", text):
+        raise ValueError(f"'{text}' is not a server version such as 2.14.1 or 24.10")
+    return tuple(int(part) for part in text.removesuffix("-gpu").split("."))
 
 
 def loadable_kinds(server: str, version: str) -> tuple[ArtifactKind, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trt_pipeline.backends.base import Artifact
+from trt_pipeline.errors import ConfigError
 from trt_pipeline.model.contract import SignatureContract, TensorContract
 from trt_pipeline.publish import versions
 
@@ -62,12 +63,12 @@ def config_text(name: str, kind: str, contract: SignatureContract, max_batch_siz
     tensors = (*contract.inputs.values(), *contract.outputs.values())
     batches = all(t.batched for t in tensors)
     platform, _ = _PLATFORMS[kind]
-    lines = [f'name: "{name}"', f'platform: "{platform}"', f"max_batch_size: {max_batch_size if batches else 0}"]
+    lines = [f"name: {_quoted(name)}", f'platform: "{platform}"', f"max_batch_size: {max_batch_size if batches else 0}"]
     for side, named in (("input", contract.inputs), ("output", contract.outputs)):
         entries = ",\n".join(_tensor_text(key, tensor, batches) for key, tensor in named.items())
         lines.append(f"{side} [\n{entries}\n]")
     if kind == "savedmodel":
-        lines.append('parameters { key: "TF_SIGNATURE_DEF" value { string_value: "' + contract.name + '" } }')
+        lines.append('parameters { key: "TF_SIGNATURE_DEF" value { string_value: ' + _quoted(contract.name) + " } }")
     if batches:
         lines.append("dynamic_batching { }")
     lines.append("version_policy { latest { num_versions: 1 } }")
@@ -75,11 +76,19 @@ def config_text(name: str, kind: str, contract: SignatureContract, max_batch_siz
 
 
 def _tensor_text(name: str, tensor: TensorContract, batches: bool) -> str:
-    dims = [-1 if size is None else size for size in (tensor.shape or ())[1 if batches else 0:]]
-    # Triton wants at least one dimension; a scalar per row is a 1 that is reshaped away.
-    reshape = "" if dims else ", reshape: { shape: [ ] }"
+    if tensor.shape is None or tensor.dtype not in _DATA_TYPES:
+        raise ConfigError(f"Triton cannot serve '{name}', {tensor}: it needs a known rank and one of the dtypes "
+                          f"{', '.join(_DATA_TYPES)}; leave the target out")
+    dims = [-1 if size is None else size for size in tensor.shape[1 if batches else 0:]]
+    # Triton wants at least one dimension; a scalar in each row of a batch is a 1 that is reshaped away.
+    reshape = ", reshape: { shape: [ ] }" if batches and not dims else ""
     shown = ", ".join(map(str, dims or [1]))
-    return f'  {{ name: "{name}", data_type: TYPE_{_DATA_TYPES[tensor.dtype]}, dims: [ {shown} ]{reshape} }}'
+    return f"  {{ name: {_quoted(name)}, data_type: TYPE_{_DATA_TYPES[tensor.dtype]}, dims: [ {shown} ]{reshape} }}"
+
+
+def _quoted(text: str) -> str:
+    """A string literal of protobuf's text format; JSON's escapes are among its own."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _publish_one(artifact: Artifact, folder: Path, signature: str, repository: Path, name: str, config: str,

@@ -23,7 +23,14 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 def existing(folder: Path) -> list[int]:
     """The version numbers below ``folder``, ascending."""
-    return sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit() and p.is_dir()) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if is_version(p.name) and p.is_dir())
+
+
+def is_version(name: str) -> bool:
+    """Whether servers take a folder of this name for a version: digits that Python and C agree on."""
+    return name.isascii() and name.isdecimal()
 
 
 def latest_manifest(folder: Path) -> dict[str, Any] | None:

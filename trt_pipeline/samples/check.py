@@ -36,7 +36,8 @@ def check(arrays: dict[str, Array], signature: SignatureContract, source: str) -
 
 
 def _check_input(where: str, array: Array, tensor: TensorContract) -> None:
-    is_text = array.dtype.kind in "SUO"
+    is_text = array.dtype.kind in "SU" or (array.dtype.kind == "O" and all(
+        isinstance(item, (bytes, str)) for item in array.ravel()))
     if not is_text if tensor.dtype == "string" else array.dtype.name != tensor.dtype:
         raise SamplesError(f"{where} has dtype {array.dtype.name}, the model takes {tensor.dtype}: convert the samples")
     if tensor.shape is not None and array.ndim != len(tensor.shape):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import struct
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,14 +52,20 @@ def read(source: str, inputs: list[str]) -> dict[str, Array]:
 
 def _load_npy(path: Path) -> Array:
     try:
-        return np.asarray(np.load(path, allow_pickle=False, mmap_mode="r"))
+        loaded = np.load(path, allow_pickle=False, mmap_mode="r")
+        if not isinstance(loaded, np.ndarray):
+            raise ValueError("it is an archive of several; name it .npz")
+        return loaded
     except (ValueError, OSError, EOFError) as error:
         raise SamplesError(f"{path} cannot be read as a numpy array without pickles: {_first_line(error)}") from None
 
 
 def _load_npz(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        opened = np.load(path, allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise ValueError("it is a single array; name it .npy")
+        with opened as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise SamplesError(f"{path} cannot be read as an npz without pickles: {_first_line(error)}") from None
@@ -76,16 +84,25 @@ def _tf_records(path: Path) -> Iterator[bytes]:
 
 def _from_generator(source: str) -> dict[str, Array]:
     module_name, _, function_name = source.partition(":")
+    sys.path.insert(0, os.getcwd())  # as `python -m` does; the console script's own folder is no use
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
         raise SamplesError(f"samples {source}: cannot import it: {_first_line(error)}") from None
+    finally:
+        sys.path.pop(0)
     columns: dict[str, list[Array]] = {}
-    for number, sample in enumerate(function()):
-        if not isinstance(sample, Mapping):
-            raise SamplesError(f"samples {source}: sample {number} is not a mapping from input name to array")
-        for name, value in sample.items():
-            columns.setdefault(name, []).append(np.asarray(value))
+    try:
+        for number, sample in enumerate(function()):
+            if not isinstance(sample, Mapping):
+                raise SamplesError(f"samples {source}: sample {number} is not a mapping from input name to array")
+            for name, value in sample.items():
+                # As dtype S, numpy would drop trailing NULs.
+                columns.setdefault(name, []).append(np.asarray(value, object if isinstance(value, bytes) else None))
+    except SamplesError:
+        raise
+    except Exception as error:  # the user's own code, whatever it raises
+        raise SamplesError(f"samples {source}: {type(error).__name__}: {_first_line(error)}") from error
     try:
         return {name: np.stack(values) for name, values in columns.items()}
     except ValueError:

@@ -7,18 +7,21 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-_BYTES, _OFFSETS = ".bytes.npy", ".offsets.npy"
+# '@' and '/' never stand in a quoted name, so any tensor name makes a file name of its own.
+_NUMBERS, _BYTES, _OFFSETS = ".npy", "@bytes.npy", "@offsets.npy"
 
 
 def write(arrays: dict[str, Array], folder: Path) -> None:
     """Write ``arrays`` to ``folder``, one file each; two for strings."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, array in arrays.items():
+    for plain_name, array in arrays.items():
+        name = quote(plain_name, safe="")
         if array.dtype.kind in "SUO":
             texts = [item if isinstance(item, bytes) else str(item).encode() for item in array.ravel()]
             shape = np.array(array.shape, dtype=np.int64)
@@ -26,17 +29,23 @@ def write(arrays: dict[str, Array], folder: Path) -> None:
             np.save(folder / (name + _BYTES), np.frombuffer(b"".join(texts), dtype=np.uint8))
             np.save(folder / (name + _OFFSETS), np.concatenate([[len(shape)], shape, ends]))
         else:
-            np.save(folder / f"{name}.npy", array)
+            np.save(folder / (name + _NUMBERS), without_bfloat16(array))
+
+
+def without_bfloat16(array: Array) -> Array:
+    """bfloat16, which numpy can neither save nor compare, as the float32 of the same value."""
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
 def read(folder: Path) -> dict[str, Array]:
     """The arrays that `write` put in ``folder``, mapped into memory; strings as bytes objects."""
-    arrays: dict[str, Array] = {
-        file.name[: -len(".npy")]: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))
-        if not file.name.endswith((_BYTES, _OFFSETS))}
-    for file in sorted(folder.glob("*" + _BYTES)):
-        name = file.name[: -len(_BYTES)]
-        arrays[name] = _strings(np.load(file), np.load(folder / (name + _OFFSETS)))
+    arrays: dict[str, Array] = {}
+    for file in sorted(folder.glob("*" + _NUMBERS)):
+        if file.name.endswith(_BYTES):
+            name = file.name[: -len(_BYTES)]
+            arrays[unquote(name)] = _strings(np.load(file), np.load(folder / (name + _OFFSETS)))
+        elif not file.name.endswith(_OFFSETS):
+            arrays[unquote(file.name[: -len(_NUMBERS)])] = np.load(file, mmap_mode="r")
     return arrays
 
 
@@ -65,6 +74,7 @@ class Samples:
         lengths = np.zeros(len(self), dtype=np.int64)
         for name, pad in self._padding.items():
             filled = np.asarray(self._columns[name]) != pad
+            filled = filled.any(axis=tuple(range(2, filled.ndim)))
             width = filled.shape[1]
             own = np.where(filled.any(axis=1), width - np.argmax(filled[:, ::-1], axis=1), 1)
             lengths = np.maximum(lengths, own)

@@ -53,9 +53,9 @@ class StageCache:
         folder = self._folder(stage, key)
         try:
             document = json.loads((folder / "result.json").read_text())
-        except (OSError, ValueError):
+            return Entry(folder=folder, **document)
+        except (OSError, ValueError, TypeError):
             return None
-        return Entry(folder=folder, **document)
 
     def stage(self) -> Path:
         """A fresh folder to work in; `keep` makes it an entry."""

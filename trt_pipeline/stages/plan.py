@@ -14,6 +14,7 @@ from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.publish.select import ORIGINAL, check_targets
 from trt_pipeline.samples import check, sources, store
+from trt_pipeline.suggest import did_you_mean
 
 Kind = Literal["validation", "calibration"]
 
@@ -65,7 +66,23 @@ def signatures(config: Config, contract: Contract) -> tuple[str, ...]:
         if name not in inputs:
             raise ConfigError(f"padding names the input '{name}', which no signature has: "
                               f"there are {', '.join(sorted(inputs))}")
+        shapes = [contract.signatures[s].inputs[name].shape for s in chosen if name in contract.signatures[s].inputs]
+        if any(shape is not None and len(shape) < 2 for shape in shapes):
+            raise ConfigError(f"padding names the input '{name}', which has no axis 1 to be filled up")
+    _check_gate(config, contract, chosen)
     return chosen
+
+
+def _check_gate(config: Config, contract: Contract, chosen: tuple[str, ...]) -> None:
+    """A bound for an output that does not exist is one that the user wrongly relies on."""
+    outputs = [name for signature in chosen for name in contract.signatures[signature].outputs]
+    qualified = [f"{signature}.{name}" for signature in chosen for name in contract.signatures[signature].outputs]
+    known = {*outputs, *qualified}
+    for table in (config.gate.outputs, *config.gate.precisions.values()):
+        for name in table:
+            if name not in known:
+                raise ConfigError(f"the gate names the output '{name}', which no signature has: there are "
+                                  f"{', '.join(dict.fromkeys(outputs))}{did_you_mean(name, known)}")
 
 
 def open_samples(config: Config, contract: Contract, chosen: tuple[str, ...], kind: Kind,
@@ -75,9 +92,12 @@ def open_samples(config: Config, contract: Contract, chosen: tuple[str, ...], ki
     Raises:
         SamplesError: they do not fit; a signature without validation samples is an error too.
     """
-    arrays = {}
+    arrays: dict[str, dict[str, store.Array]] = {}
     for name in chosen:
         source = config.samples.of(kind, name)
+        if not contract.signatures[name].inputs:
+            arrays[name] = {}
+            continue
         if source is None:
             if kind == "calibration":
                 continue
