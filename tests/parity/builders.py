@@ -56,8 +56,8 @@ class World:
         for number, case in enumerate(planned):
             store.write(original(self.x[list(case.rows)]), self.folder / str(number))
         known = {name: OutputReference(dtype=self.contract.signatures["serve"].outputs[name].dtype,
-                                       scale=float(np.abs(store.without_bfloat16(value)).max()) if value.dtype.kind in "fiuV" else 0.0)
-                 for name, value in original(self.x).items()}
+                                       scale=float(np.abs(value).max()) if value.dtype.kind in "fiu" else 0.0)
+                 for name, value in ((n, store.without_bfloat16(v)) for n, v in original(self.x).items())}
         self.reference = Reference(cases=tuple(planned), outputs={"serve": known})
 
     def judge(self, candidate: Model, gate: Gate | None = None, precision: str = "fp32") -> Verdict:
