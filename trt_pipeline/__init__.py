@@ -14,6 +14,7 @@ from trt_pipeline.errors import (
     GateError,
     InputError,
     MissingError,
+    ModelChangedError,
     ModelError,
     OutputError,
     PipelineError,
@@ -27,7 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CandidateResult", "Close", "Config", "ConfigError", "Gate", "GateError", "InputError", "Limits", "Match",
-    "MissingError", "ModelError", "OutputError", "OutputGate", "PipelineError", "Publication", "RunResult",
-    "SampleSources", "SamplesError", "Target", "TopK", "Unsupported",
+    "MissingError", "ModelChangedError", "ModelError", "OutputError", "OutputGate", "PipelineError", "Publication",
+    "RunResult", "SampleSources", "SamplesError", "Target", "TopK", "Unsupported",
     "benchmark", "convert", "inspect", "optimize", "sweep", "validate",
 ]

@@ -62,6 +62,9 @@ def sweep(model: str | Path | Config, *, backends: Sequence[str] = (), precision
         name = path.parent.name if path.name.isdigit() else path.name
         sources = SampleSources(validation=samples, calibration=calibration)
         config = Config(name=name, model=Path(model), samples=sources)
+    elif samples is not None or calibration is not None:
+        raise ConfigError(f"the samples of {model} are those of its configuration: leave --samples out, "
+                          "or name a SavedModel")
     else:
         config = _config(model)
     if gate:

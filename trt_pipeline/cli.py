@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -19,7 +19,17 @@ from rich.table import Table
 from trt_pipeline import api, doctor, expressions
 from trt_pipeline.config import template
 from trt_pipeline.config.loader import CONFIG_FOLDER
-from trt_pipeline.errors import ConfigError, GateError, InputError, ModelError, OutputError, PipelineError, Unsupported
+from trt_pipeline.config.schema import Name
+from trt_pipeline.errors import (
+    ConfigError,
+    GateError,
+    InputError,
+    ModelError,
+    OutputError,
+    PipelineError,
+    Unsupported,
+    one_line,
+)
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.parity.tolerance import Gate, OutputGate
 from trt_pipeline.report import junit, terminal, write_html
@@ -114,7 +124,7 @@ def inspect(model: Path, tags: Annotated[str, typer.Option(help="Comma-separated
 @app.command()
 def init(model: Path, name: Annotated[str, typer.Option(help="Name of the configuration.")]) -> None:
     """Write configs/NAME.yaml from what inspect sees."""
-    target = CONFIG_FOLDER / f"{name}.yaml"
+    target = CONFIG_FOLDER / f"{TypeAdapter(Name).validate_python(name)}.yaml"
     if target.exists():
         raise OutputError(f"{target} exists already: name another, or edit it")
     text = template.text(name, model, api.inspect(model))
@@ -214,7 +224,7 @@ def run(
         except PipelineError:
             raise
         except Exception as error:
-            raise InputError(f"{model}: {signature} failed: {(str(error).splitlines() or [''])[0][:300]}") from None
+            raise InputError(f"{model}: {signature} failed: {one_line(error)}") from None
     if as_json:
         print(json.dumps({name: value.tolist() for name, value in outputs.items()}, default=_as_text))
         return
@@ -292,7 +302,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("TRT_PIPELINE_TRACEBACK"):
             raise
-        _fail(f"unexpected {type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}; "
+        _fail(f"unexpected {type(error).__name__}: {one_line(error)}; "
               "set TRT_PIPELINE_TRACEBACK=1 to see where, and please report it", 70)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -23,11 +25,25 @@ def of_folder(path: Path, ignore: frozenset[str] = frozenset()) -> str:
     ``ignore`` holds relative names to leave out (a manifest that carries the digest itself).
     """
     digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        name = file.relative_to(path).as_posix()
+    for name, file in sorted(_files(path)):
         if name not in ignore:
             digest.update(f"{name}\0{of_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def _files(root: Path) -> Iterator[tuple[str, Path]]:
+    """(relative name, path) of every file below ``root``, those behind links to folders too, once each."""
+    visited = set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link back up
+            below.clear()
+            continue
+        visited.add(real)
+        for file in files:
+            path = Path(folder, file)
+            if path.is_file():
+                yield path.relative_to(root).as_posix(), path
 
 
 def of_value(value: object) -> str:

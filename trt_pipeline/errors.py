@@ -3,7 +3,8 @@
     PipelineError
     ├── GateError            1  a gate was not met
     ├── InputError           2  what the user gave is wrong
-    │   ├── ModelError       2  the SavedModel
+    │   ├── ModelError         2  the SavedModel
+    │   │   └── ModelChangedError  2  ... was written to during the run
     │   ├── ConfigError      2  the configuration or an option
     │   ├── SamplesError     2  the samples
     │   └── OutputError      2  where results should go (not writable, full, in use)
@@ -36,6 +37,10 @@ class ModelError(InputError):
     """The SavedModel is missing, damaged or not what it was said to be."""
 
 
+class ModelChangedError(ModelError):
+    """The SavedModel was written to while it was being optimized."""
+
+
 class ConfigError(InputError):
     """The configuration file or a command-line option is wrong."""
 
@@ -60,6 +65,20 @@ class Unsupported(Exception):
 
 ERROR_TYPES: dict[str, type[Exception]] = {
     kind.__name__: kind
-    for kind in (PipelineError, GateError, InputError, ModelError, ConfigError, SamplesError, OutputError,
-                 MissingError, Unsupported)
+    for kind in (PipelineError, GateError, InputError, ModelError, ModelChangedError, ConfigError, SamplesError,
+                 OutputError, MissingError, Unsupported)
 }
+
+
+def one_line(error: BaseException, longest: int = 300) -> str:
+    """The line of ``error`` that says what went wrong.
+
+    TensorFlow begins with "Graph execution error:" and where, and ends with the cause.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if lines[0] == "Graph execution error:":
+        told = [line for line in lines[1:] if not line.startswith(("[[", "Detected at", "Original stack", "File "))]
+        return (told or lines)[-1][:longest]
+    return lines[0][:longest]

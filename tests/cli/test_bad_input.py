@@ -256,7 +256,7 @@ def test_disk_full_while_publishing(run: Run, optimize: Run, tmp_path: Path) -> 
         pytest.skip("mounting a small tmpfs needs root")
     try:
         assert optimize({"serving": str(small)}) == (
-            f"disk full while publishing to {small}: free some space and run again; nothing was published")
+            f"disk full while publishing to {small}: free some space and run again; nothing half-written is left")
         assert list(small.iterdir()) == []
     finally:
         subprocess.run(["umount", str(small)], check=True)

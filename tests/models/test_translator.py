@@ -260,4 +260,5 @@ def test_the_committed_samples_are_what_the_recipe_writes(tmp_path: Path) -> Non
     written = sorted(tmp_path.iterdir())
     assert len(written) == 4
     for file in written:
-        assert file.read_bytes() == (SAMPLES / file.name).read_bytes(), file.name
+        # Zip headers differ between Python versions; what they hold must not.
+        np.testing.assert_array_equal(np.load(file)["input"], np.load(SAMPLES / file.name)["input"], file.name)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trt_pipeline.parity.compare import OutputComparison, OutputVerdict
+from trt_pipeline.parity.compare import OutputComparison, OutputVerdict, magnitude
 from trt_pipeline.parity.tolerance import Close, Match, OutputGate, TopK, default_gate
 
 EXACT = OutputGate(exact=True)
@@ -147,7 +147,7 @@ def test_the_figures_of_floats_by_hand() -> None:
     assert figures.max_abs == 0.5
     assert figures.max_scaled == 0.125
     assert figures.cosine == pytest.approx(23 / (5 * 21.25**0.5))
-    assert figures.snr_db == pytest.approx(20.0)  # 25 over 0.25
+    assert figures.snr_db == pytest.approx(3.0103, rel=1e-4)  # 0.5 around the mean over 0.25
     assert figures.token_match is None
 
 
@@ -158,9 +158,31 @@ def test_an_error_free_output_has_a_finite_signal_to_noise_ratio() -> None:
 
 @pytest.mark.parametrize(("floor", "passes"), [(19.9, True), (20.1, False)])
 def test_the_signal_to_noise_floor(floor: float, passes: bool) -> None:
-    verdict = compare([3.0, 4.0], [3.0, 3.5], close(atol=1, snr_db=floor))
+    verdict = compare([-5.0, 5.0], [-5.0, 5.7071068], close(atol=1, snr_db=floor))
     assert verdict.passed is passes
     assert verdict.reasons == (() if passes else ("SNR dB 20 below 20.1",))
+
+
+def test_an_offset_is_no_signal() -> None:
+    """Kelvin: a candidate that always says 290 says nothing."""
+    kelvin = np.random.default_rng(3).normal(290, 5, 200)
+    assert not compare(kelvin, np.full(200, 290.0), close(scaled=0.1, snr_db=20)).passed
+    assert compare(kelvin, kelvin + 0.01, close(scaled=0.1, snr_db=20)).passed
+
+
+def test_a_mask_value_does_not_widen_the_bound_of_the_others() -> None:
+    logits = np.array([[1.0, 2.0, -1e9], [3.0, -4.0, -1e9]], np.float32)
+    scale = magnitude(logits)
+    assert scale == 4.0
+    assert compare(logits, logits * np.float32(1 + 1e-6), close(scaled=1e-5), scale=scale).passed
+    assert not compare(logits, np.where(logits > -1e8, 0, logits), close(scaled=1e-5), scale=scale).passed
+    assert not compare(logits, np.where(logits > -1e8, logits, -1e8), close(scaled=1e-5), scale=scale).passed
+
+
+def test_an_output_of_zeros_is_bounded_as_if_its_magnitude_were_one() -> None:
+    zeros = np.zeros(4, np.float32)
+    assert compare(zeros, zeros + np.float32(1e-12), close(scaled=1e-5), scale=0.0).passed
+    assert not compare(zeros, zeros + np.float32(1e-3), close(scaled=1e-5), scale=0.0).passed
 
 
 @pytest.mark.parametrize(("floor", "passes"), [(0.99, True), (0.999, False)])

@@ -191,7 +191,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_copy_leaves_no_trace(
     assert "\n" not in str(caught.value)
     if number == errno.ENOSPC:
         assert str(caught.value) == (f"disk full while publishing to {serving}: free some space and run again; "
-                                     "nothing was published")
+                                     "nothing half-written is left")
     assert sorted(p.name for p in serving.iterdir()) == ["demo"]
     assert versions.existing(serving / "demo") == [1]
     assert versions.latest_manifest(serving / "demo") == {"digest": "one"}
@@ -218,7 +218,7 @@ def test_a_full_disk_leaves_no_trace(tiny_disk: Path, tmp_path: Path, source: Pa
     with pytest.raises(OutputError) as caught:
         published(tiny_disk, source, "two")
     assert str(caught.value) == (f"disk full while publishing to {tiny_disk}: free some space and run again; "
-                                 "nothing was published")
+                                 "nothing half-written is left")
     assert sorted(p.name for p in tiny_disk.iterdir()) == ["demo"]
     assert versions.existing(tiny_disk / "demo") == [1]
     assert published(tiny_disk, small, "two") == (2, True)

@@ -95,7 +95,10 @@ class Runner(ABC):
         if missing or unknown:
             what = f"input '{missing[0]}' is missing" if missing else f"there is no input '{unknown[0]}'"
             raise InputError(f"signature {signature}: {what}; it takes {', '.join(expected)}")
-        return {name: without_bfloat16(value) for name, value in self.infer_impl(signature, feeds).items()}
+        # TensorFlow's loader does not fill in the defaults that a signature declares.
+        left_out = {n: t.default_array() for n, t in expected.items() if n not in feeds}
+        outputs = self.infer_impl(signature, {**feeds, **left_out})
+        return {name: without_bfloat16(value) for name, value in outputs.items()}
 
     def deactivate(self) -> None:
         """Let go of everything; a runner that is not active stays so."""

@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from trt_pipeline.backends.base import Array, Artifact, Backend, ConversionRequest, Runner, Support
 from trt_pipeline.convert import freeze, onnx_export, onnx_quantize
-from trt_pipeline.errors import Unsupported
+from trt_pipeline.errors import InputError, Unsupported
 from trt_pipeline.model.contract import Contract, SignatureContract
 from trt_pipeline.model.operations import STRUCTURAL_OPS, Operation
 from trt_pipeline.samples.store import Samples
@@ -66,14 +67,16 @@ class OnnxRuntime(Backend):
         loaded = tf.saved_model.load(str(request.model), tags=list(request.tags))
         files, description = {}, {}
         for name in request.signatures:
-            file = target / name / "model.onnx"
-            fp32 = target / name / "fp32" / "model.onnx" if request.precision == "int8" else file
+            # Quoted: a signature's name may hold anything, '../' included.
+            folder = target / quote(name, safe="")
+            file = folder / "model.onnx"
+            fp32 = folder / "fp32" / "model.onnx" if request.precision == "int8" else file
             frozen = freeze.freeze(loaded.signatures[name])
             description[name] = onnx_export.export(frozen, contract.signatures[name], fp32)
             if request.precision == "int8":
-                description[name] |= _quantize(fp32, file, request, name)
+                description[name] |= _quantize(fp32, file, request, contract.signatures[name])
                 shutil.rmtree(fp32.parent)
-            files[name] = f"{name}/model.onnx"
+            files[name] = f"{folder.name}/model.onnx"
         return Artifact(kind=self.kind, files=files, description=description)
 
     def load(self, artifact: Artifact, folder: Path, contract: Contract, threads: int | None = None) -> Runner:
@@ -100,6 +103,8 @@ class _Runner(Runner):
                           for name, file in self.files.items()}
 
     def infer_impl(self, signature: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if signature not in self._sessions:
+            raise InputError(f"the candidate has no signature {signature}: it has {', '.join(self._sessions)}")
         session = self._sessions[signature]
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, dict(feeds)), strict=True))
@@ -117,12 +122,13 @@ def providers() -> list[str]:
     return [name for name in preferred if name in available]
 
 
-def _quantize(fp32: Path, target: Path, request: ConversionRequest, signature: str) -> dict[str, Any]:
-    samples = Samples(request.samples[signature], request.padding)
-    rows = range(min(len(samples), _CALIBRATION_SAMPLES))
+def _quantize(fp32: Path, target: Path, request: ConversionRequest, signature: SignatureContract) -> dict[str, Any]:
+    samples = Samples(request.samples[signature.name], request.padding)
+    # One sample at a time: true lengths, and memory bounded by one sample.
+    size = signature.fixed_batch or 1
+    starts = range(0, min(len(samples), _CALIBRATION_SAMPLES), size)
 
     def batches() -> Iterator[onnx_quantize.Feeds]:
-        # One sample at a time: true lengths, and memory bounded by one sample.
-        return (samples.take([row]) for row in rows)
+        return (samples.take([(start + i) % len(samples) for i in range(size)]) for start in starts)
 
-    return onnx_quantize.quantize(fp32, target, batches, len(rows))
+    return onnx_quantize.quantize(fp32, target, batches, len(starts))

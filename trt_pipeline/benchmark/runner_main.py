@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Runner
 from trt_pipeline.benchmark.runner_process import Side
+from trt_pipeline.errors import one_line
 from trt_pipeline.parentage import die_with
 from trt_pipeline.samples.store import Samples
 
@@ -29,7 +30,7 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         try:
             _answer(answers, _handle(request, runner, samples))
         except Exception as error:  # reported to the parent, which decides
-            _answer(answers, {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"})
+            _answer(answers, {"error": f"{type(error).__name__}: {one_line(error)}"})
 
 
 def _handle(request: dict[str, Any], runner: Runner, samples: dict[str, Samples]) -> dict[str, Any]:

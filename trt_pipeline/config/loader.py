@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from trt_pipeline.config import complaints
 from trt_pipeline.config.schema import Config
-from trt_pipeline.errors import ConfigError
+from trt_pipeline.errors import ConfigError, one_line
 from trt_pipeline.suggest import did_you_mean
 
 CONFIG_FOLDER = Path("configs")
@@ -63,7 +63,7 @@ def _read(path: Path) -> tuple[dict[Any, Any], yaml.Node]:
         raise ConfigError(f"{path}{f':{mark.line + 1}' if mark else ''}: not YAML: {problem}") from None
     except (ValueError, KeyError, AttributeError, OverflowError) as error:
         # PyYAML lets these escape for values such as 2024-13-45 or !!int x.
-        raise ConfigError(f"{path}: a value cannot be read: {(str(error).splitlines() or [''])[0][:120]}") from None
+        raise ConfigError(f"{path}: a value cannot be read: {one_line(error, longest=120)}") from None
     if document is None or not isinstance(values, dict):
         raise ConfigError(f"{path}: a configuration is a mapping with at least name, model and samples")
     return values, document

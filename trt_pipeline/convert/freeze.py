@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trt_pipeline.errors import Unsupported
+from trt_pipeline.errors import Unsupported, one_line
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -43,6 +43,8 @@ def freeze(function: tf.types.experimental.ConcreteFunction) -> FrozenSignature:
     """
     from tensorflow.python.framework import convert_to_constants
 
+    if changing := _assignments(function):
+        raise Unsupported(f"it changes variables when it is called ({changing})")
     size = sum(v.shape.num_elements() * v.dtype.size for v in function.graph.variables)
     if size > LARGEST_FROZEN_BYTES:
         raise Unsupported(f"its variables hold {size / 2**30:.1f} GiB, and a frozen graph ends at 2 GiB")
@@ -51,15 +53,11 @@ def freeze(function: tf.types.experimental.ConcreteFunction) -> FrozenSignature:
             func=function, lower_control_flow=False, aggressive_inlining=True)
         graph_def, _ = convert_to_constants._replace_variables_by_constants(converter_data=data)
     except (ValueError, RuntimeError, KeyError) as error:
-        raise Unsupported(f"TensorFlow cannot freeze it: {str(error).splitlines()[0][:200]}") from error
+        raise Unsupported(f"TensorFlow cannot freeze it: {one_line(error)}") from error
     for body in graph_def.library.function:
         _gather_from_constants(body.node_def)
     _clear_devices(graph_def)
-    # Loops that TensorFlow left as functions run faster lowered, which the runtime does when told.
-    for nodes in (graph_def.node, *(body.node_def for body in graph_def.library.function)):
-        for node in nodes:
-            if "_lower_using_switch_merge" in node.attr:
-                node.attr["_lower_using_switch_merge"].b = True
+    # Loops stay functions here ('_lower_using_switch_merge' is False): tf2onnx knows them in that form.
     names = {node.name for node in graph_def.node}
     captured = {internal.op.name: external for external, internal in function.graph.captures
                 if internal.op.name in names and graph_node_is_placeholder(graph_def, internal.op.name)}
@@ -71,6 +69,14 @@ def freeze(function: tf.types.experimental.ConcreteFunction) -> FrozenSignature:
     outputs = {key: tensor.name
                for key, tensor in zip(sorted(function.structured_outputs), function.outputs, strict=True)}
     return FrozenSignature(graph_def, inputs, outputs, captured)
+
+
+def _assignments(function: tf.types.experimental.ConcreteFunction) -> str:
+    """Operations of ``function`` that write to variables, by type; empty where there are none."""
+    graph_def = function.graph.as_graph_def()
+    nodes = [*graph_def.node, *(node for body in graph_def.library.function for node in body.node_def)]
+    kinds = {n.op for n in nodes if n.op.startswith(("Assign", "ResourceScatter", "ResourceApply"))}
+    return ", ".join(sorted(kinds))
 
 
 def graph_node_is_placeholder(graph_def: graph_pb2.GraphDef, name: str) -> bool:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 # Passes whose result is plain TensorFlow ops. Fusion into `_Fused*` ops is left to the runtime,
 # which does it for the machine that it is on. 'layout' is the runtime's too: it depends on a GPU.
-_PORTABLE_PASSES = ("function", "pruning", "debug_stripper", "constfold", "arithmetic", "dependency",
+# 'debug_stripper' is left out: it removes the checks by which a model refuses bad input.
+_PORTABLE_PASSES = ("function", "pruning", "constfold", "arithmetic", "dependency",
                     "common_subgraph_elimination")
 
 

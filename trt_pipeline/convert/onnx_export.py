@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trt_pipeline.convert.freeze import FrozenSignature
 from trt_pipeline.convert.onnx_loops import hoist_loop_constants
 from trt_pipeline.convert.weights import Weights, strip_weights
-from trt_pipeline.errors import Unsupported
+from trt_pipeline.errors import Unsupported, one_line
 from trt_pipeline.model.contract import SignatureContract
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def export(frozen: FrozenSignature, signature: SignatureContract, target: Path) 
     _refuse_foreign_ops(model, signature.name)
     _fold_and_save(model, target, sum(w.nbytes for w in weights.values()))
     written = onnx.load(str(target), load_external_data=False)
+    _refuse_foreign_ops(written, signature.name)
     operations = Counter(node.op_type for node in written.graph.node)
     return {"nodes": dict(operations.most_common(8)), "loop weights hoisted": hoisted}
 
@@ -91,7 +92,7 @@ def _convert(graph_def: graph_pb2.GraphDef, frozen: FrozenSignature, stripped: l
             return optimizer.optimize_graph(converted, catch_errors=False).make_model(signature.name)
     except (ValueError, RuntimeError, KeyError, AssertionError, NotImplementedError) as error:
         raise Unsupported(f"tf2onnx cannot convert signature {signature.name}: "
-                          f"{(str(error).splitlines() or [type(error).__name__])[0][:300]}") from error
+                          f"{one_line(error)}") from error
 
 
 def _attach(model: onnx.ModelProto, weights: Weights) -> None:
@@ -166,8 +167,7 @@ def _fold_and_save(model: onnx.ModelProto, target: Path, weight_bytes: int) -> N
     try:
         ort.InferenceSession(str(raw), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-        reason = str(error).splitlines()[0][:300]
-        raise Unsupported(f"ONNX Runtime does not load what tf2onnx made: {reason}") from error
+        raise Unsupported(f"ONNX Runtime does not load what tf2onnx made: {one_line(error)}") from error
     finally:
         raw.unlink()
         raw.with_name(f"{raw.name}.data").unlink(missing_ok=True)

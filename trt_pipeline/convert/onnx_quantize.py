@@ -72,8 +72,7 @@ def quantize(source: Path, target: Path, batches: Callable[[], Iterator[Feeds]],
             # The last product's result is what clients read, and a product in fp32 out costs nothing.
             extra_options={"OpTypesToExcludeOutputQuantization": list(_DENSE_OPS)})
         quantizer.quantize_model()
-        model = quantizer.model.model
-        dynamic = _quantize_loop_bodies(model, reduced)
+        model, dynamic = _quantize_loop_bodies(quantizer.model.model, reduced)
     finally:
         for file in inferred.parent.glob(f"{inferred.stem}*"):
             file.unlink()
@@ -130,21 +129,28 @@ class _One:
         return feeds
 
 
-def _quantize_loop_bodies(model: onnx.ModelProto, reduced: bool) -> int:
-    """Dynamic quantization of the products inside loop bodies of ``model``, in place; how many."""
+def _quantize_loop_bodies(model: onnx.ModelProto, reduced: bool) -> tuple[onnx.ModelProto, int]:
+    """Quantize the products inside loop bodies dynamically; the model, and how many there were.
+
+    The bodies stay in fp32 where ONNX Runtime's quantizer fails on them (branches inside loops).
+    """
+    import onnx
     from onnxruntime import quantization
 
     if not any(node.op_type == "Loop" for node in model.graph.node):
-        return 0
+        return model, 0
+    untouched = model.SerializeToString()
     quantizer = quantization.onnx_quantizer.ONNXQuantizer(
         model, per_channel=True, reduce_range=reduced, mode=quantization.QuantizationMode.IntegerOps, static=False,
         weight_qType=quantization.QuantType.QInt8, activation_qType=quantization.QuantType.QUInt8,
         tensors_range=None, nodes_to_quantize=[],
         nodes_to_exclude=[node.name for node in model.graph.node if node.op_type == "MatMul"],
         op_types_to_quantize=["MatMul"], extra_options={"EnableSubgraph": True, "MatMulConstBOnly": True})
-    quantizer.quantize_model()
-    model.CopyFrom(quantizer.model.model)
-    return sum(_bodies_count(model, "MatMulInteger").values())
+    try:
+        quantizer.quantize_model()
+    except (AttributeError, ValueError, KeyError):
+        return onnx.load_from_string(untouched), 0
+    return quantizer.model.model, sum(_bodies_count(quantizer.model.model, "MatMulInteger").values())
 
 
 def _bodies_count(model: onnx.ModelProto, *kinds: str) -> Counter[str]:

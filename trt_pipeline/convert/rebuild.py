@@ -63,7 +63,7 @@ def _to_function(function: Any, frozen: FrozenSignature, prefix: str) -> tf.type
     specs = function.structured_input_signature[1]
     captures = frozen.resources
     wrapped = wrap_function.function_from_graph_def(
-        _with_prefixed_functions(frozen.graph_def, prefix), list(frozen.inputs.values()),
+        _ready_to_save(frozen.graph_def, prefix), list(frozen.inputs.values()),
         list(frozen.outputs.values()), captures)
     shapes = {key: spec.shape for key, spec in function.structured_outputs.items()}
 
@@ -77,8 +77,8 @@ def _to_function(function: Any, frozen: FrozenSignature, prefix: str) -> tf.type
         **{key: tf.TensorSpec(spec.shape, spec.dtype, name=key) for key, spec in specs.items()})
 
 
-def _with_prefixed_functions(graph_def: graph_pb2.GraphDef, prefix: str) -> graph_pb2.GraphDef:
-    """A copy whose library functions have names of their own: the process already knows the old ones."""
+def _ready_to_save(graph_def: graph_pb2.GraphDef, prefix: str) -> graph_pb2.GraphDef:
+    """A copy whose library functions have names of their own (the process knows the old ones) and lowered loops."""
     copy = type(graph_def)()
     copy.CopyFrom(graph_def)
     names = {f.signature.name: prefix + f.signature.name for f in copy.library.function}
@@ -89,6 +89,9 @@ def _with_prefixed_functions(graph_def: graph_pb2.GraphDef, prefix: str) -> grap
     for nodes in (copy.node, *(body.node_def for body in copy.library.function)):
         for node in nodes:
             node.op = names.get(node.op, node.op)
+            if "_lower_using_switch_merge" in node.attr:
+                # Freezing kept loops as functions; lowered, the runtime runs their steps in parallel.
+                node.attr["_lower_using_switch_merge"].b = True
             for attr in node.attr.values():
                 for function in (attr.func, *attr.list.func) if attr.HasField("func") else attr.list.func:
                     function.name = names.get(function.name, function.name)

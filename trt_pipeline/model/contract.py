@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.frozen import Frozen
@@ -17,6 +22,13 @@ class TensorContract(Frozen):
     dtype: str
     shape: Shape | None
     default: str | None = None
+    """As JSON, where the signature declares one."""
+
+    def default_array(self) -> npt.NDArray[Any]:
+        """The declared default. Raises ValueError where there is none."""
+        if self.default is None:
+            raise ValueError("no default is declared")
+        return np.array(json.loads(self.default), dtype=object if self.dtype == "string" else self.dtype)
 
     def __str__(self) -> str:
         dims = "?" if self.shape is None else ",".join("-1" if d is None else str(d) for d in self.shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 _INTERNAL_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 _TABLE_OPS = ("HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "MutableDenseHashTableV2",
               "MutableHashTableOfTensorsV2", "AnonymousHashTable", "AnonymousMutableHashTable")
+# A default is a number or two; more would be a way to fill the memory of whoever inspects the model.
+_LARGEST_DEFAULT = 2**16
 _VARIABLE_OPS = ("VarHandleOp", "VariableV2", "Variable")
 
 
@@ -157,15 +161,25 @@ def _tensor(info: meta_graph_pb2.TensorInfo, default: Any = None) -> TensorContr
     return TensorContract(
         dtype=tf.dtypes.as_dtype(info.dtype).name,
         shape=shape,
-        default=None if default is None else str(tf.make_ndarray(default).tolist()),
+        default=None if default is None else _default(default),
     )
+
+
+def _default(proto: Any) -> str:
+    """A default value as JSON. Raises ModelError for one that is too large to be meant."""
+    import tensorflow as tf
+
+    if math.prod(dim.size for dim in proto.tensor_shape.dim) > _LARGEST_DEFAULT:
+        raise ModelError(f"a signature declares a default value of more than {_LARGEST_DEFAULT} elements; refused")
+    return json.dumps(tf.make_ndarray(proto).tolist(), default=lambda text: text.decode(errors="replace"))
 
 
 def _digests(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         return {}
-    return {file.relative_to(folder).as_posix(): digest.of_file(file)
-            for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()}
+    model = folder.parent.resolve()  # a link that leads out of the model is no part of it
+    return {file.relative_to(folder).as_posix(): digest.of_file(file) for file in sorted(folder.rglob("*"))
+            if file.is_file() and file.resolve().is_relative_to(model)}
 
 
 def _count_tables(meta_graph: meta_graph_pb2.MetaGraphDef) -> int:

@@ -63,8 +63,11 @@ class OutputComparison:
     """Accumulates the figures of one output; batches go in one by one, nothing is kept."""
 
     def __init__(self, signature: str, output: str, gate: OutputGate, scale: float) -> None:
-        """``scale`` is the largest finite magnitude of the original's output over all cases."""
-        self.signature, self.output, self.gate, self.scale = signature, output, gate, scale
+        """``scale`` is the original's largest magnitude (`magnitude`) in this output over all cases.
+
+        Where it is zero, bounds hold as they would for outputs of magnitude 1.
+        """
+        self.signature, self.output, self.gate, self.scale = signature, output, gate, scale or 1.0
         self._groups: dict[str, _Sums] = {}
         self._broken: list[str] = []
         self._worst: tuple[float, Worst] | None = None
@@ -175,6 +178,7 @@ class _Sums:
     def __init__(self) -> None:
         self.elements = self.violations = self.empty = 0
         self.max_abs = -1.0
+        self.counted, self.sum = 0, 0j
         self.reference2 = self.candidate2 = self.error2 = self.dot = 0.0
         self.tokens = self.equal_tokens = self.sequences = self.equal_sequences = 0
         self.rows = self.agreeing_rows = 0
@@ -186,12 +190,14 @@ class _Sums:
         self.empty += not other.elements
 
     def add_floats(self, expected: Array, got: Array) -> None:
-        finite = np.isfinite(expected) & np.isfinite(got)
-        a, b = _wide(expected[finite]), _wide(got[finite])
+        counted = np.isfinite(expected) & np.isfinite(got) & ~is_mask(expected)
+        a, b = _wide(expected[counted]), _wide(got[counted])
         if not a.size:
             return
         error = np.abs(b - a)
         self.max_abs = max(self.max_abs, float(error.max()))
+        self.counted += a.size
+        self.sum += complex(a.sum())
         self.reference2 += float(np.vdot(a, a).real)
         self.candidate2 += float(np.vdot(b, b).real)
         self.error2 += float(error @ error)
@@ -218,15 +224,21 @@ class _Sums:
         self.rows += len(rows_a)
         self.agreeing_rows += int(np.count_nonzero((top_a == top_b).all(axis=1) & same_nan))
 
+    def _variation(self) -> float:
+        """Energy of the original around its mean; of a single number, its own."""
+        energy = self.reference2 - abs(self.sum) ** 2 / self.counted if self.counted > 1 else self.reference2
+        # What is left of a constant after rounding is no variation.
+        return energy if energy > 1e-12 * self.reference2 else 0.0
+
     def figures(self, group: str, scale: float) -> Figures:
         compared = self.max_abs >= 0
         norms = math.sqrt(self.reference2 * self.candidate2)
         return Figures(
             group=group, elements=self.elements, violations=self.violations,
             max_abs=self.max_abs if compared else None,
-            max_scaled=_share(self.max_abs, scale) if compared else None,
+            max_scaled=self.max_abs / scale if compared else None,
             cosine=(self.dot / norms if norms else float(self.error2 == 0)) if compared else None,
-            snr_db=_snr_db(self.reference2, self.error2) if compared else None,
+            snr_db=_snr_db(self._variation(), self.error2) if compared else None,
             token_match=_ratio(self.equal_tokens, self.tokens),
             sequence_match=_ratio(self.equal_sequences, self.sequences),
             top_k_agreement=_ratio(self.agreeing_rows, self.rows),
@@ -241,11 +253,6 @@ def _snr_db(signal: float, noise: float) -> float:
     if noise == 0:
         return _LARGEST_SNR_DB
     return min(_LARGEST_SNR_DB, 10 * math.log10(signal / noise)) if signal else -_LARGEST_SNR_DB
-
-
-def _share(error: float, scale: float) -> float:
-    """``error`` as a share of ``scale``; an error where the original is all zeros counts whole."""
-    return error / scale if scale else error
 
 
 def _ratio(part: int, whole: int) -> float | None:
@@ -264,13 +271,31 @@ def _float_excess(expected: Array, got: Array, close: Close, scale: float) -> np
     finite = np.isfinite(expected) & np.isfinite(got)
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(_wide(got) - _wide(expected))
-        bound = close.atol + close.rtol * np.abs(_wide(expected)) + close.scaled * scale
+        size = np.abs(_wide(expected))
+        bound = close.atol + close.rtol * size + close.scaled * np.where(is_mask(expected), size, scale)
         if close.floors_only:
             bound = np.full(expected.shape, np.inf)
         # An error of zero is inside any bound, zero included: no 0/0 hole.
         ratio = np.where(error == 0, 0.0, error / np.where(bound > 0, bound, np.finfo(np.float64).tiny))
     same = (np.isnan(expected) & np.isnan(got)) | (expected == got)
     return np.where(finite, ratio, np.where(same, 0.0, np.inf))
+
+
+# What models add to say 'not here': -1e9 and the lowest float are usual.
+_SMALLEST_MASK = 1e8
+
+
+def is_mask(array: Array) -> npt.NDArray[np.bool_]:
+    """Where ``array`` holds a mask value instead of a number to be read."""
+    return np.asarray(np.abs(array) >= _SMALLEST_MASK)
+
+
+def magnitude(array: Array) -> float:
+    """Largest finite magnitude in ``array``, masks left out; 0 where there is none or it holds no numbers."""
+    if array.dtype.kind not in "fiuc" or not array.size:
+        return 0.0
+    counted = np.abs(array[np.isfinite(array) & ~is_mask(array)]).astype(np.float64)
+    return float(counted.max()) if counted.size else 0.0
 
 
 def _wide(array: Array) -> Array:

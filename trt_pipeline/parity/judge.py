@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trt_pipeline.backends.base import Runner
+from trt_pipeline.errors import one_line
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.parity import reference as references
 from trt_pipeline.parity.compare import OutputComparison, OutputVerdict
 from trt_pipeline.parity.reference import Reference
-from trt_pipeline.parity.tolerance import Gate
+from trt_pipeline.parity.tolerance import FLOOR_MARGIN, LARGEST_DEFAULT, Gate
 from trt_pipeline.samples.store import Samples
 
 Progress = Callable[[int, int], None]
@@ -41,7 +42,7 @@ def judge(runner: Runner, reference: Reference, folder: Path, samples: dict[str,
         try:
             got = runner.infer(case.signature, samples[case.signature].take(case.rows, case.width))
         except Exception as error:  # the candidate's fault, whatever its library raises
-            broken.append(f"{case.name}: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}")
+            broken.append(f"{case.name}: {type(error).__name__}: {one_line(error)}")
             break
         broken += [f"{case.signature}: output '{n}' is missing" for n in expected if n not in got]
         broken += [f"{case.signature}: output '{n}' is not in the contract" for n in got if n not in expected]
@@ -52,5 +53,14 @@ def judge(runner: Runner, reference: Reference, folder: Path, samples: dict[str,
         progress(number + 1, len(reference.cases))
     verdicts = tuple(comparison.verdict() for comparison in comparisons.values())
     # After a break the other outputs are only half compared: its reason is the one to read.
-    reasons = broken or [f"{v.signature}.{v.output}: {v.reasons[0]}" for v in verdicts if not v.passed]
+    reasons = broken or [f"{v.signature}.{v.output}: {v.reasons[0]}{_noisy(reference, v)}"
+                         for v in verdicts if not v.passed]
     return Verdict(passed=not reasons, reason="; ".join(reasons[:3]), outputs=verdicts)
+
+
+def _noisy(reference: Reference, verdict: OutputVerdict) -> str:
+    """A hint where no default can be right, because the original does not agree with itself."""
+    floor = reference.outputs[verdict.signature][verdict.output].noise.floor
+    if FLOOR_MARGIN * floor <= LARGEST_DEFAULT:
+        return ""
+    return f" (the original itself varies by {floor:.2g} of its range: give this output a gate)"

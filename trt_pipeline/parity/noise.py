@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trt_pipeline.errors import Unsupported
+from trt_pipeline.errors import Unsupported, one_line
 from trt_pipeline.frozen import Frozen
+from trt_pipeline.parity.compare import is_mask
 from trt_pipeline.parity.float64 import to_float64
 
 Array = npt.NDArray[Any]
@@ -71,7 +72,7 @@ def measure(model: Path, tags: tuple[str, ...], signature: str, function: Any,
         with _float64_session(function) as run:
             record("float64", run)
     except Exception as error:  # whatever TensorFlow lacks, the other measurements stand
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        reason = one_line(error, longest=160)
         for values in found.values():
             values["without"] = f"no float64 run: {reason}"
     return {name: NoiseFloor(**values) for name, values in found.items()}
@@ -87,7 +88,7 @@ def _noise(run: Run, cases: list[tuple[dict[str, Array], dict[str, Array]]], flo
             continue
         for name in floats:
             if outputs[name].shape == reference[name].shape:
-                finite = np.isfinite(outputs[name]) & np.isfinite(reference[name])
+                finite = np.isfinite(outputs[name]) & np.isfinite(reference[name]) & ~is_mask(reference[name])
                 error = np.abs(outputs[name].astype(np.float64) - reference[name])[finite]
                 noise = float(error.max()) / scales[name] if error.size and scales[name] else 0.0
                 worst[name] = max(noise, worst.get(name, 0.0))

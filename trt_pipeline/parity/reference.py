@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from trt_pipeline.backends.saved_model_runner import SavedModelRunner
@@ -15,6 +14,7 @@ from trt_pipeline.frozen import Frozen
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.parity import noise
 from trt_pipeline.parity.cases import REAL_SAMPLES, Case
+from trt_pipeline.parity.compare import magnitude
 from trt_pipeline.parity.noise import NoiseFloor
 from trt_pipeline.samples import store
 from trt_pipeline.samples.store import Samples
@@ -30,7 +30,7 @@ class OutputReference(Frozen):
 
     dtype: str
     scale: float
-    """Largest finite magnitude over all cases; 0 for outputs that are not numbers."""
+    """Largest magnitude (`compare.magnitude`) over all cases; 0 for outputs that are not numbers."""
     noise: NoiseFloor = NoiseFloor()
 
 
@@ -59,7 +59,7 @@ def make(model: Path, contract: Contract, cases: list[Case], samples: dict[str, 
             store.write(outputs, folder / str(number))
             for name, value in outputs.items():
                 by_name = scales.setdefault(case.signature, {})
-                by_name[name] = max(by_name.get(name, 0.0), _magnitude(value))
+                by_name[name] = max(by_name.get(name, 0.0), magnitude(value))
             progress(number + 1, len(cases))
     return Reference(cases=tuple(cases), outputs={
         signature: {name: OutputReference(dtype=contract.signatures[signature].outputs[name].dtype, scale=scale)
@@ -96,10 +96,3 @@ def _for_noise(signature: str, cases: tuple[Case, ...]) -> Iterator[tuple[int, C
         real += case.group == REAL_SAMPLES
         if case.group != REAL_SAMPLES or real <= _NOISE_BATCHES:
             yield number, case
-
-
-def _magnitude(value: Array) -> float:
-    if value.dtype.kind not in "fiuc" or not value.size:
-        return 0.0
-    finite = np.abs(value[np.isfinite(value)]).astype(np.float64)
-    return float(finite.max()) if finite.size else 0.0

@@ -23,6 +23,8 @@ PRECISION_BOUNDS: dict[str, tuple[float, float]] = {
 class Close(Frozen):
     """Floats: ``|candidate - original| <= atol + rtol * |original| + scaled * max|original|``.
 
+    Elements of 1e8 and more are masks, not values: they count neither for the maximum nor for the
+    SNR and are bounded by ``scaled`` of themselves. The SNR is over what varies, so an offset is no signal.
     NaN and infinity must stand in the same places. ``cosine`` and ``snr_db`` are floors on the
     whole output, where given; alone, they bound no single element.
     """
@@ -139,7 +141,7 @@ def default_gate(dtype: str, precision: str, noise_floor: float) -> OutputGate:
     if precision in PRECISION_BOUNDS:
         scaled, snr_db = PRECISION_BOUNDS[precision]
         return OutputGate(close=Close(scaled=scaled, snr_db=snr_db))
-    return OutputGate(close=Close(scaled=tolerance_from_floor(noise_floor)))
+    return OutputGate(close=Close(scaled=tolerance_from_floor(noise_floor, dtype)))
 
 
 # A candidate's kernels add in another order than the original's, so its error is of the floor's
@@ -150,6 +152,13 @@ FLOOR_MARGIN = 8.0
 SMALLEST_FLOOR = 2.0 ** -20
 
 
-def tolerance_from_floor(noise_floor: float) -> float:
+# Outputs of a narrower dtype cannot agree to more than its rounding step.
+_SMALLEST_FLOORS = {"float16": 2.0 ** -11, "bfloat16": 2.0 ** -8}
+# An original that does not agree with itself must not make the gate meaningless.
+LARGEST_DEFAULT = 1e-2
+
+
+def tolerance_from_floor(noise_floor: float, dtype: str = "float32") -> float:
     """The default fp32 bound, as a share of the output's largest magnitude."""
-    return FLOOR_MARGIN * max(noise_floor, SMALLEST_FLOOR)
+    smallest = _SMALLEST_FLOORS.get(dtype, SMALLEST_FLOOR)
+    return FLOOR_MARGIN * max(min(noise_floor, LARGEST_DEFAULT / FLOOR_MARGIN), smallest)

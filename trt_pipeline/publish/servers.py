@@ -7,6 +7,8 @@ import re
 from trt_pipeline.backends.base import ArtifactKind
 
 Version = tuple[int, ...]
+# ONNX opset 17 needs ONNX Runtime 1.12, which came to Triton with 22.08.
+_OLDEST_TRITON = (22, 8)
 
 
 def parse_version(text: str) -> Version:
@@ -30,5 +32,7 @@ def loadable_kinds(server: str, version: str) -> tuple[ArtifactKind, ...]:
             raise ValueError(f"TensorFlow Serving {version} does not load TensorFlow 2 models; name 2.14 or later")
         return ("savedmodel",)
     if server == "triton":
+        if number < _OLDEST_TRITON:
+            raise ValueError(f"Triton {version} is too old for the ONNX opset that is published; name 22.08 or later")
         return ("onnx", "savedmodel") if number <= (25, 2, 999) else ("onnx",)
     raise ValueError(f"no server '{server}'")

@@ -27,6 +27,7 @@ def publish(source: Path, serving: Path, name: str, manifest: dict[str, Any], ke
     folder = serving / name
     known = versions.existing(folder)
     if not again and (versions.latest_manifest(folder) or {}).get("digest") == manifest["digest"]:
+        versions.prune(folder, keep, serving)
         return known[-1], False
     version = known[-1] + 1 if known else 1
     with versions.staging(serving) as scratch:
@@ -34,6 +35,5 @@ def publish(source: Path, serving: Path, name: str, manifest: dict[str, Any], ke
         versions.copy(source, staged)
         (staged / versions.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         versions.place(staged, folder / str(version))
-        if keep:
-            versions.prune(folder, keep, scratch)
+    versions.prune(folder, keep, serving)
     return version, True

@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.errors import ConfigError
@@ -40,18 +41,21 @@ def publish(artifact: Artifact, folder: Path, signatures: dict[str, SignatureCon
         OutputError: the repository cannot be written or the disk is full.
     """
     published = []
+    # All configurations first: one that Triton cannot have is refused before anything is published.
+    for signature, contract in signatures.items():
+        config_text(triton_name(name, signature, list(signatures)), artifact.kind, contract, max_batch_size)
     for signature, contract in signatures.items():
         model_name = triton_name(name, signature, list(signatures))
         config = config_text(model_name, artifact.kind, contract, max_batch_size)
-        published.append(_publish_one(artifact, folder, signature, repository, model_name, config, manifest, keep,
-                                      again))
+        published.append(_publish_one(artifact, folder, signature, repository, model_name, config, manifest, again))
+        versions.prune(repository / model_name, keep, repository.parent)
     return published[0][0], any(new for _, new in published)
 
 
 def triton_name(name: str, signature: str, signatures: list[str]) -> str:
     """The Triton model that serves ``signature``."""
     plain = "serving_default" if "serving_default" in signatures else signatures[0]
-    return name if signature == plain else f"{name}-{signature}"
+    return name if signature == plain else f"{name}-{quote(signature, safe='')}"
 
 
 def config_text(name: str, kind: str, contract: SignatureContract, max_batch_size: int) -> str:
@@ -92,7 +96,7 @@ def _quoted(text: str) -> str:
 
 
 def _publish_one(artifact: Artifact, folder: Path, signature: str, repository: Path, name: str, config: str,
-                 manifest: dict[str, Any], keep: int | None, again: bool) -> tuple[int, bool]:
+                 manifest: dict[str, Any], again: bool) -> tuple[int, bool]:
     model = repository / name
     known = versions.existing(model)
     old_config = (model / CONFIG).read_text() if (model / CONFIG).is_file() else None
@@ -113,8 +117,6 @@ def _publish_one(artifact: Artifact, folder: Path, signature: str, repository: P
                 versions.exchange(staged, model)
             else:
                 versions.place(staged, model)
-        if keep:
-            versions.prune(model, keep, scratch)
     return version, True
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trt_pipeline.errors import OutputError
+from trt_pipeline.errors import OutputError, one_line
 
 MANIFEST = "trt_pipeline.json"
 _STAGING_PREFIX = ".staging-"
@@ -95,11 +95,13 @@ def exchange(staged: Path, destination: Path) -> None:
     os.rename(aside, staged)
 
 
-def prune(folder: Path, keep: int, scratch: Path) -> list[int]:
-    """Remove all but the newest ``keep`` versions below ``folder``; returns those removed."""
-    gone = existing(folder)[:-keep]
-    for version in gone:
-        os.rename(folder / str(version), scratch / f"pruned-{version}")
+def prune(folder: Path, keep: int | None, root: Path) -> list[int]:
+    """Remove all but the newest ``keep`` versions below ``folder`` (None keeps all); returns those removed."""
+    gone = existing(folder)[:-keep] if keep else []
+    if gone:
+        with staging(root) as scratch:
+            for version in gone:
+                os.rename(folder / str(version), scratch / f"pruned-{version}")
     return gone
 
 
@@ -118,8 +120,8 @@ def _output_error(root: Path, error: OSError) -> OutputError:
         isinstance(cause, list) and any(os.strerror(errno.ENOSPC) in str(item) for item in cause))
     if full:
         return OutputError(f"disk full while publishing to {root}: free some space and run again; "
-                           "nothing was published")
-    reason = error.strerror or (str(error).splitlines() or [""])[0]
+                           "nothing half-written is left")
+    reason = error.strerror or one_line(error)
     return OutputError(f"cannot publish to {root}: {reason}; choose another folder or mend its permissions")
 
 
@@ -141,6 +143,7 @@ def _sync(folder: Path) -> None:
                 os.fsync(stream.fileno())
         elif path.is_dir():
             _sync_folder(path)
+    _sync_folder(folder)
 
 
 def _sync_folder(folder: Path) -> None:

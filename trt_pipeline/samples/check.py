@@ -25,7 +25,9 @@ def check(arrays: dict[str, Array], signature: SignatureContract, source: str) -
     if missing:
         raise SamplesError(f"{where}: input '{missing[0]}' is missing: the samples have "
                            f"{', '.join(sorted(arrays)) or 'nothing'}")
-    fitting = {name: arrays[name] for name in signature.inputs if name in arrays}
+    # In the machine's byte order: ONNX Runtime reads the bytes as they lie.
+    fitting = {name: arrays[name].astype(arrays[name].dtype.newbyteorder("="), copy=False)
+               for name in signature.inputs if name in arrays}
     for name, array in fitting.items():
         _check_input(f"{where}: input '{name}'", array, signature.inputs[name])
     sizes = {name: len(array) for name, array in fitting.items()}
@@ -40,6 +42,9 @@ def _check_input(where: str, array: Array, tensor: TensorContract) -> None:
         isinstance(item, (bytes, str)) for item in array.ravel()))
     if not is_text if tensor.dtype == "string" else array.dtype.name != tensor.dtype:
         raise SamplesError(f"{where} has dtype {array.dtype.name}, the model takes {tensor.dtype}: convert the samples")
+    if tensor.shape == ():
+        raise SamplesError(f"{where} is a scalar, and samples have a batch axis: leave the signature out with "
+                           "'signatures', or export it with a batch")
     if tensor.shape is not None and array.ndim != len(tensor.shape):
         raise SamplesError(f"{where} has rank {array.ndim}, the model takes rank {len(tensor.shape)} {tensor}")
     if array.ndim == 0 or len(array) == 0:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trt_pipeline.errors import SamplesError
+from trt_pipeline.errors import SamplesError, one_line
 
 Array = npt.NDArray[Any]
 
@@ -57,7 +57,7 @@ def _load_npy(path: Path) -> Array:
             raise ValueError("it is an archive of several; name it .npz")
         return loaded
     except (ValueError, OSError, EOFError) as error:
-        raise SamplesError(f"{path} cannot be read as a numpy array without pickles: {_first_line(error)}") from None
+        raise SamplesError(f"{path} cannot be read as a numpy array without pickles: {one_line(error)}") from None
 
 
 def _load_npz(path: Path) -> dict[str, Array]:
@@ -68,7 +68,7 @@ def _load_npz(path: Path) -> dict[str, Array]:
         with opened as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise SamplesError(f"{path} cannot be read as an npz without pickles: {_first_line(error)}") from None
+        raise SamplesError(f"{path} cannot be read as an npz without pickles: {one_line(error)}") from None
 
 
 def _tf_records(path: Path) -> Iterator[bytes]:
@@ -88,7 +88,7 @@ def _from_generator(source: str) -> dict[str, Array]:
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
-        raise SamplesError(f"samples {source}: cannot import it: {_first_line(error)}") from None
+        raise SamplesError(f"samples {source}: cannot import it: {one_line(error)}") from None
     finally:
         sys.path.pop(0)
     columns: dict[str, list[Array]] = {}
@@ -102,12 +102,8 @@ def _from_generator(source: str) -> dict[str, Array]:
     except SamplesError:
         raise
     except Exception as error:  # the user's own code, whatever it raises
-        raise SamplesError(f"samples {source}: {type(error).__name__}: {_first_line(error)}") from error
+        raise SamplesError(f"samples {source}: {type(error).__name__}: {one_line(error)}") from error
     try:
         return {name: np.stack(values) for name, values in columns.items()}
     except ValueError:
         raise SamplesError(f"samples {source}: the samples differ in shape; pad them to one shape") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -18,7 +18,9 @@ from typing import Any
 from trt_pipeline import digest
 from trt_pipeline.frozen import Frozen
 
-_LIBRARIES = ("tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy", "protobuf")
+_LIBRARIES = ("tensorflow", "tf2onnx", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "protobuf", "tensorrt")
+# Settings of the libraries that change numbers or speed.
+_VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 
 class Entry(Frozen):
@@ -53,8 +55,11 @@ class StageCache:
         folder = self._folder(stage, key)
         try:
             document = json.loads((folder / "result.json").read_text())
+            # Files that were changed since are not what the kept results speak of.
+            if document.pop("files_digest") != digest.of_folder(folder / "files"):
+                return None
             return Entry(folder=folder, **document)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, AttributeError, KeyError):
             return None
 
     def stage(self) -> Path:
@@ -64,7 +69,8 @@ class StageCache:
     def keep(self, stage: str, key: str, staging: Path, value: Any, seconds: float, peak_memory_mb: float) -> Entry:
         """Turn ``staging`` into the entry of ``key``, in one rename."""
         document = {"value": value, "seconds": seconds, "peak_memory_mb": peak_memory_mb}
-        (staging / "result.json").write_text(json.dumps(document))
+        (staging / "result.json").write_text(json.dumps(
+            document | {"files_digest": digest.of_folder(staging / "files")}))
         folder = self._folder(stage, key)
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(staging, folder)
@@ -83,7 +89,8 @@ def environment() -> dict[str, str]:
     """What of the machine results depend on: interpreter, libraries, processor, cores."""
     return {"python": platform.python_version(), "machine": platform.machine(), "cpu": cpu_model(),
             "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
-            **{name: version(name) for name in _LIBRARIES}}
+            "gpu": gpu_models(), **{name: found for name in _LIBRARIES if (found := version(name))},
+            **{name: os.environ[name] for name in _VARIABLES if name in os.environ}}
 
 
 def version(package: str) -> str:
@@ -92,6 +99,13 @@ def version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+def gpu_models() -> str:
+    """Names of the NVIDIA GPUs, from the driver's files; empty where there is none."""
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = (line for file in files for line in file.read_text().splitlines() if line.startswith("Model"))
+    return "; ".join(line.partition(":")[2].strip() for line in lines)
 
 
 def cpu_model() -> str:

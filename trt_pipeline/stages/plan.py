@@ -9,7 +9,7 @@ from typing import Literal
 
 from trt_pipeline import digest
 from trt_pipeline.config.schema import Config, candidates_of
-from trt_pipeline.errors import ConfigError, SamplesError
+from trt_pipeline.errors import ConfigError, ModelError, SamplesError
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.publish.select import ORIGINAL, check_targets
@@ -49,7 +49,10 @@ def names(chosen: tuple[str, ...]) -> tuple[str, ...]:
 
 def check_model(config: Config) -> str:
     """Digest of the model's files, after the checks that need no TensorFlow."""
-    return digest.of_folder(saved_model.check_folder(config.model))
+    try:
+        return digest.of_folder(saved_model.check_folder(config.model))
+    except OSError as error:
+        raise ModelError(f"{config.model} cannot be read: {error.strerror}: {error.filename}") from None
 
 
 def signatures(config: Config, contract: Contract) -> tuple[str, ...]:
@@ -67,8 +70,8 @@ def signatures(config: Config, contract: Contract) -> tuple[str, ...]:
             raise ConfigError(f"padding names the input '{name}', which no signature has: "
                               f"there are {', '.join(sorted(inputs))}")
         shapes = [contract.signatures[s].inputs[name].shape for s in chosen if name in contract.signatures[s].inputs]
-        if any(shape is not None and len(shape) < 2 for shape in shapes):
-            raise ConfigError(f"padding names the input '{name}', which has no axis 1 to be filled up")
+        if any(shape is not None and (len(shape) < 2 or shape[1] is not None) for shape in shapes):
+            raise ConfigError(f"padding names the input '{name}', whose axis 1 is not free: leave it out")
     _check_gate(config, contract, chosen)
     return chosen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -17,21 +18,25 @@ from trt_pipeline import report
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.benchmark.interleaved import BenchmarkResult
 from trt_pipeline.config.schema import Config
-from trt_pipeline.errors import ModelError, OutputError, Unsupported
+from trt_pipeline.errors import ModelChangedError, ModelError, OutputError, PipelineError, SamplesError, Unsupported
 from trt_pipeline.inspection import Inspection
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.noise import NoiseFloor
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.publish import publish
-from trt_pipeline.results import CandidateResult, RunResult, StageCost
+from trt_pipeline.results import CandidateResult, Publication, RunResult, StageCost
 from trt_pipeline.stages import jobs, lock, plan, worker
 from trt_pipeline.stages.cache import Entry, StageCache, environment, key_of
 from trt_pipeline.stages.plan import SampleSet
-from trt_pipeline.stages.worker import WorkerFailed
+from trt_pipeline.stages.worker import Outcome, WorkerFailed
 
 # Parity of the samples themselves is judged in batches of this many; corners have their own sizes.
 _VALIDATION_BATCH = 8
 ARTIFACTS = Path("artifacts")
+# Key under which a kept result says that a backend cannot take the model.
+_UNSUPPORTED = "unsupported"
+# Below the serving folder; servers skip hidden folders.
+_LOCKS = ".locks"
 
 
 class Observer(Protocol):
@@ -109,6 +114,9 @@ class _Run:
         self.validation: SampleSet = validation
         self.calibration = plan.open_samples(self.config, self.contract, self.signatures, "calibration",
                                              self.cache.root)
+        if self.calibration and set(self.calibration.folders.values()) & set(self.validation.folders.values()):
+            raise SamplesError("calibration and validation samples are the same data: int8 would be judged on what "
+                               "it was fitted to")
         self._write("run.json", self._facts())
         self.reference, self.reference_folder = self._refer()
         self.original: tuple[Artifact, Path] | None = None
@@ -118,8 +126,7 @@ class _Run:
             results.append(result)
             self.observer.candidate(result)
         candidates = tuple(results)
-        publications = publish.publish_all(self.config, self.contract, self.signatures, candidates, self.folder,
-                                           self.model_digest, again) if publishing else ()
+        publications = self._publish(candidates, again) if publishing else ()
         finished = RunResult(
             name=self.config.name, run_id=self.folder.name, folder=str(self.folder), model=str(self.config.model),
             model_digest=self.model_digest, samples_digests=self._samples_digests(),
@@ -129,6 +136,12 @@ class _Run:
         self._write("report.json", finished.model_dump(mode="json"))
         report.write_html(finished, self.folder / "report.html")
         return finished
+
+    def _publish(self, candidates: tuple[CandidateResult, ...], again: bool) -> tuple[Publication, ...]:
+        """Publish under a lock of the serving folder, which runs with another --output may share."""
+        with lock.exclusive(self.config.serving / _LOCKS / self.config.name, self.config.name, patience_s=60):
+            return publish.publish_all(self.config, self.contract, self.signatures, candidates, self.folder,
+                                       self.model_digest, again)
 
     def _refer(self) -> tuple[Reference, Path]:
         arguments = {"model": str(self.config.model), "contract": self.contract.model_dump(mode="json"),
@@ -167,6 +180,8 @@ class _Run:
         stage = "convert"
         try:
             artifact, files, size = self._convert(shown, backend, precision, costs)
+            if backend == "original":
+                self.original = artifact, files
             self.files[shown] = files
             known |= {"artifact": artifact, "size_bytes": size}
             stage = "validate"
@@ -174,13 +189,15 @@ class _Run:
             known["verdict"] = verdict
             known |= {"status": "ok"} if verdict.passed else {"status": "rejected", "reason": verdict.reason}
             stage = "benchmark"
-            if backend == "original":
-                self.original = artifact, files
             known["benchmark"] = self._benchmark(shown, backend, artifact, files, costs)
         except Unsupported as error:
             known |= {"status": "unsupported", "reason": str(error)}
-        except WorkerFailed as error:
+        except ModelChangedError:
+            raise
+        except (WorkerFailed, PipelineError) as error:
             known |= {"status": "failed", "reason": f"{stage}: {error}"}
+        if self.original is None:
+            raise ModelError(f"the original cannot be prepared: {known['reason']}")
         result = CandidateResult(**known, stages=tuple(costs))
         self._write_candidate(result)
         return result
@@ -212,7 +229,8 @@ class _Run:
             "artifact_folder": str(files), "contract": self.contract.model_dump(mode="json"),
             "reference_index": self.reference.model_dump(mode="json"), "reference_folder": str(self.reference_folder),
             **self._sample_arguments(), "gate": gate,
-        }, {"conversion": files.parent.name, "reference": self.reference.model_dump(mode="json"), "gate": gate})
+        }, {"conversion": files.parent.name, "reference": self.reference_folder.parent.name,
+            "noise": self.reference.model_dump(mode="json")["outputs"], "gate": gate})
         costs.append(cost)
         return Verdict.model_validate(entry.value)
 
@@ -229,8 +247,8 @@ class _Run:
         entry, cost = self._stage(shown, "benchmark", jobs.benchmark, {
             "original": side("original", *self.original), "candidate": side(backend, artifact, files),
             "signatures": self.signatures, "batch_sizes": settings.batch_sizes, "duration_s": settings.duration_s,
-        }, {"conversion": files.parent.name, "samples": self.validation.digest,
-            "settings": settings.model_dump(mode="json")})
+        }, {"conversion": files.parent.name, "samples": self.validation.digest, "padding": self.config.padding,
+            "signatures": self.signatures, "settings": settings.model_dump(mode="json")})
         costs.append(cost)
         return BenchmarkResult.model_validate(entry.value)
 
@@ -244,6 +262,8 @@ class _Run:
         if entry is None:
             entry = self._work(shown, stage, key, function, arguments)
         self.logs.setdefault(shown, []).append(entry.log)
+        if isinstance(entry.value, dict) and _UNSUPPORTED in entry.value:
+            raise Unsupported(entry.value[_UNSUPPORTED])
         return entry, StageCost(stage=stage, seconds=entry.seconds, peak_memory_mb=entry.peak_memory_mb, cached=cached)
 
     def _work(self, shown: str, stage: str, key: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Entry:
@@ -251,10 +271,16 @@ class _Run:
         try:
             outcome = worker.run(function, {**arguments, "folder": str(staging / "files")}, self.config.limits,
                                  staging / "log.txt", self.observer.progress)
+        except Unsupported as error:
+            # Will be so again: a result like any other.
+            outcome = Outcome(value={_UNSUPPORTED: str(error)}, seconds=0, peak_memory_mb=0)
         except BaseException:
             self._save_log(shown, stage, staging / "log.txt")
             shutil.rmtree(staging, ignore_errors=True)
             raise
+        if plan.check_model(self.config) != self.model_digest:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise ModelChangedError(f"{self.config.model} was changed while it was being optimized: run again")
         return self.cache.keep(stage, key, staging, outcome.value, outcome.seconds, outcome.peak_memory_mb)
 
     def _save_log(self, shown: str, stage: str, log: Path) -> None:
@@ -323,5 +349,7 @@ def _writing_to(folder: Path) -> Any:
     try:
         yield
     except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}; free some space or choose another "
                           "folder with --output") from error

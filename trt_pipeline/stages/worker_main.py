@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from trt_pipeline.errors import one_line
 from trt_pipeline.parentage import die_with
 
 
@@ -29,8 +30,7 @@ def main(job_file: str, result_file: str, progress_fd: str) -> None:
         document: dict[str, Any] = {"value": value}
     except Exception as error:  # everything goes back to the run as a reason; the log has the trace
         traceback.print_exc()
-        message = (str(error).strip().splitlines() or ["no message"])[0][:500]
-        document = {"error": type(error).__name__, "message": message}
+        document = {"error": type(error).__name__, "message": one_line(error, longest=500)}
     staged = Path(result_file + ".part")
     staged.write_text(json.dumps(document))
     staged.rename(result_file)
