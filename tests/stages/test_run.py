@@ -40,7 +40,7 @@ def whole_model(folders: tuple[Path, Path]) -> RunResult:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         config = loader.load(Path("configs/demo.yaml"))
-        quick = config.benchmark.model_copy(update={"duration_s": 0.2})
+        quick = config.benchmark.model_copy(update={"duration_s": 0.1, "batch_sizes": (16,)})
         return run(config.model_copy(update={"serving": serving, "benchmark": quick}), output=artifacts)
 
 
@@ -97,7 +97,7 @@ def test_second_run_does_no_stage_again_and_publishes_nothing_new(
         whole_model: RunResult, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     artifacts, serving = folders
     config = loader.load(Path("configs/demo.yaml"))
-    quick = config.benchmark.model_copy(update={"duration_s": 0.2})
+    quick = config.benchmark.model_copy(update={"duration_s": 0.1, "batch_sizes": (16,)})
     config = config.model_copy(update={"serving": serving, "benchmark": quick})
     started = time.monotonic()
     second = run(config, output=artifacts)
@@ -110,14 +110,14 @@ def test_second_run_does_no_stage_again_and_publishes_nothing_new(
 
 def test_each_fault_is_one_failed_row_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "convert", faults.convert)
-    config = quick_demo(tmp_path / "serving", limits={"time_s": 40, "memory_gb": 2})
+    config = quick_demo(tmp_path / "serving", limits={"time_s": 25, "memory_gb": 2})
     result = run(config, output=tmp_path / "artifacts")
     rows = {c.name: (c.status, c.reason.split(";")[0]) for c in result.candidates}
     assert rows.pop("original") == ("ok", "")
     assert {status for status, _ in rows.values()} == {"failed"}
     assert rows["tensorflow/fp32"][1] == "convert: it aborted"
     assert rows["tensorflow/bf16"][1] == "convert: it crashed (segmentation fault)"
-    assert rows["onnxruntime/fp32"][1] == "convert: it was still running after 40 s, its limit (limits.time_s)"
+    assert rows["onnxruntime/fp32"][1] == "convert: it was still running after 25 s, its limit (limits.time_s)"
     assert rows["onnxruntime/int8"][1].startswith("convert: it used ")
     assert [p.candidate for p in result.publications] == ["original"]
     log = Path(result.folder, "candidates/tensorflow-fp32/log.txt").read_text()
