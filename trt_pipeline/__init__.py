@@ -22,7 +22,8 @@ from trt_pipeline.errors import (
     Unsupported,
 )
 from trt_pipeline.parity.tolerance import Close, Gate, Match, OutputGate, TopK
-from trt_pipeline.results import CandidateResult, Publication, RunResult
+from trt_pipeline.results import CandidateResult, Publication
+from trt_pipeline.run_result import RunResult
 
 __version__ = "0.1.0"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.noise import NoiseFloor
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.parity.tolerance import Gate
-from trt_pipeline.results import RunResult
+from trt_pipeline.run_result import RunResult
 from trt_pipeline.stages import jobs, plan, worker
 from trt_pipeline.stages.run import ARTIFACTS, Observer, run
 from trt_pipeline.stages.worker import WorkerFailed
@@ -126,9 +127,11 @@ def validate(reference: str | Path, candidate: str | Path, samples: str, *, gate
         folder = Path(scratch, "reference")
         index = _work(jobs.refer, limits, model=str(reference), **opened.arguments, batch_size=8,
                       max_batch_size=opened.config.max_batch_size, folder=str(folder))
-        floors = _work(jobs.measure_noise, limits, model=str(reference), reference_index=index,
-                       reference_folder=str(folder), folder=scratch,
-                       **{key: opened.arguments[key] for key in ("contract", "samples", "padding")})
+        floors: dict[str, dict[str, Any]] = {}
+        with contextlib.suppress(PipelineError):  # too large to be measured: judged as if it had no noise
+            floors = _work(jobs.measure_noise, limits, model=str(reference), reference_index=index,
+                           reference_folder=str(folder), folder=scratch,
+                           **{key: opened.arguments[key] for key in ("contract", "samples", "padding")})
         index = Reference.model_validate(index).with_noise({
             name: {key: NoiseFloor.model_validate(floor) for key, floor in by_name.items()}
             for name, by_name in floors.items()}).model_dump(mode="json")

@@ -33,7 +33,7 @@ from trt_pipeline.errors import (
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.parity.tolerance import Gate, OutputGate
 from trt_pipeline.report import junit, terminal, write_html
-from trt_pipeline.results import RunResult
+from trt_pipeline.run_result import RunResult
 from trt_pipeline.stages.run import ARTIFACTS
 
 app = typer.Typer(help="Publish the fastest version of a SavedModel that still says what the original said.",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from trt_pipeline.results import RunResult
+from trt_pipeline.run_result import RunResult
 
 pytestmark = pytest.mark.slow
 ROWS = ["original", "tensorflow/fp32", "tensorflow/bf16", "onnxruntime/fp32", "onnxruntime/int8"]

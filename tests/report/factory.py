@@ -12,7 +12,8 @@ from trt_pipeline.parity.compare import Figures, OutputVerdict, Worst
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.noise import NoiseFloor
 from trt_pipeline.parity.reference import OutputReference
-from trt_pipeline.results import CandidateResult, Publication, RunResult, StageCost
+from trt_pipeline.results import CandidateResult, Publication, StageCost
+from trt_pipeline.run_result import RunResult
 
 HOSTILE = "<script>alert('x')</script> & [red]$\\frac$"
 

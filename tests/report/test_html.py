@@ -14,7 +14,7 @@ import pytest
 
 from trt_pipeline.publish import select
 from trt_pipeline.report import write_html
-from trt_pipeline.results import RunResult
+from trt_pipeline.run_result import RunResult
 
 _VOID = {"meta", "link", "br"}
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from trt_pipeline.report.terminal import Bars, print_summary
-from trt_pipeline.results import RunResult
+from trt_pipeline.run_result import RunResult
 
 
 def summary(result: RunResult, width: int) -> str:

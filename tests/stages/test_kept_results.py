@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trt_pipeline.config.schema import Config
 from trt_pipeline.errors import ModelError, SamplesError
-from trt_pipeline.results import RunResult
+from trt_pipeline.run_result import RunResult
 from trt_pipeline.stages import jobs, worker
 from trt_pipeline.stages.run import run
 

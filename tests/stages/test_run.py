@@ -20,7 +20,7 @@ from trt_pipeline.config import loader
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import differences
 from trt_pipeline.publish import versions
-from trt_pipeline.results import RunResult
+from trt_pipeline.run_result import RunResult
 from trt_pipeline.stages import jobs
 from trt_pipeline.stages.run import run
 

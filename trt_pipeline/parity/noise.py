@@ -126,15 +126,16 @@ def _float64_session(function: Any) -> Iterator[Run]:
         raise Unsupported("it uses look-up tables")
     # Weights are fed, not part of the graph: TensorFlow keeps several copies of a graph.
     graph_def, weights = strip_weights(frozen.graph_def)
-    fed = {f"{name}:0": value.astype(np.float64) for name, value in weights.items()}
-    weights.clear()
+    inputs, outputs = frozen.inputs, frozen.outputs
+    del frozen  # its graph still holds the memory of the weights
+    fed = {f"{name}:0": weights.pop(name).astype(np.float64) for name in list(weights)}
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         tf.import_graph_def(to_float64(graph_def), name="")
 
         def run(feeds: dict[str, Array]) -> dict[str, Array]:
-            doubled = {frozen.inputs[name]: value.astype(np.float64) if value.dtype == np.float32 else value
+            doubled = {inputs[name]: value.astype(np.float64) if value.dtype == np.float32 else value
                        for name, value in feeds.items()}
-            values = session.run(frozen.outputs, fed | doubled)
+            values = session.run(outputs, fed | doubled)
             return {name: np.asarray(value) for name, value in values.items()}
 
         yield run

@@ -8,33 +8,37 @@ from typing import Any
 from trt_pipeline import digest
 from trt_pipeline.config.schema import Config, Target
 from trt_pipeline.model.contract import Contract
-from trt_pipeline.publish import select, tf_serving, triton
+from trt_pipeline.publish import select, tf_serving, triton, versions
 from trt_pipeline.results import CandidateResult, Publication
 
 TRITON_FOLDER = "triton"
 
 
 def publish_all(config: Config, contract: Contract, signatures: tuple[str, ...],
-                candidates: tuple[CandidateResult, ...], run_folder: Path, model_digest: str,
+                candidates: tuple[CandidateResult, ...], files: dict[str, Path], run_id: str, model_digest: str,
                 again: bool) -> tuple[Publication, ...]:
     """One `Publication` a target, in the config's order.
+
+    Args:
+        files: candidate -> folder of its artifact.
 
     Raises:
         OutputError: the serving folder cannot be written or the disk is full.
     """
     found = []
-    for target in config.targets:
-        choice = select.choose(target, candidates, config.objective)
-        shown = f"{target.kind} {target.version}"
-        if choice.candidate is None:
-            found.append(Publication(target=shown, candidate=None, why=choice.why))
-            continue
-        candidate = next(c for c in candidates if c.name == choice.candidate)
-        folder = run_folder / "candidates" / candidate.name.replace("/", "-") / "model"
-        version, new, path = _publish(config, contract, signatures, target, candidate, folder,
-                                      _manifest(candidate, folder, run_folder, model_digest, choice.why), again)
-        found.append(Publication(target=shown, candidate=candidate.name, why=choice.why, version=version,
-                                 path=path, new=new))
+    with versions.publishing(config.serving):
+        for target in config.targets:
+            choice = select.choose(target, candidates, config.objective)
+            shown = f"{target.kind} {target.version}"
+            if choice.candidate is None:
+                found.append(Publication(target=shown, candidate=None, why=choice.why))
+                continue
+            candidate = next(c for c in candidates if c.name == choice.candidate)
+            folder = files[candidate.name]
+            manifest = _manifest(candidate, folder) | {"why": choice.why, "original": model_digest, "run": run_id}
+            version, new, path = _publish(config, contract, signatures, target, candidate, folder, manifest, again)
+            found.append(Publication(target=shown, candidate=candidate.name, why=choice.why, version=version,
+                                     path=path, new=new))
     return tuple(found)
 
 
@@ -52,10 +56,9 @@ def _publish(config: Config, contract: Contract, signatures: tuple[str, ...], ta
     return version, new, str(repository / first / str(version))
 
 
-def _manifest(candidate: CandidateResult, folder: Path, run_folder: Path, model_digest: str,
-              why: str) -> dict[str, Any]:
+def _manifest(candidate: CandidateResult, folder: Path) -> dict[str, Any]:
+    """Which candidate this is, and a digest of what of it is published."""
     assert candidate.artifact
     parts = {name: (folder / file).resolve() for name, file in sorted(candidate.artifact.files.items())}
     content = {name: digest.of_folder(path if path.is_dir() else path.parent) for name, path in parts.items()}
-    return {"candidate": candidate.name, "digest": digest.of_value([candidate.name, content]), "why": why,
-            "original": model_digest, "run": run_folder.name}
+    return {"candidate": candidate.name, "digest": digest.of_value([candidate.name, content])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -43,6 +44,28 @@ def latest_manifest(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return document
+
+
+@contextmanager
+def publishing(serving: Path) -> Iterator[None]:
+    """Hold the folder ``serving``: of runs that publish into it, whatever they work in, one does at a time.
+
+    The lock is on the folder itself, so nothing is left in it, and the kernel lets go when the
+    process dies.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+    try:
+        serving.mkdir(parents=True, exist_ok=True)
+        folder = os.open(serving, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise _output_error(serving, error) from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # a publication takes seconds
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import jinja2
 from trt_pipeline.publish import select
 from trt_pipeline.report import numbers, wording
 from trt_pipeline.report.plot import Mark, scatter
-from trt_pipeline.results import RunResult
+from trt_pipeline.run_result import RunResult
 
 _FILTERS = {"ms": numbers.milliseconds, "seconds": numbers.seconds, "size": numbers.size, "mb": numbers.megabytes,
             "rate": numbers.rate, "error": numbers.error, "share": numbers.share, "cosine": numbers.cosine,

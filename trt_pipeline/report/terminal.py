@@ -14,7 +14,8 @@ from rich.text import Text
 
 from trt_pipeline.publish import select
 from trt_pipeline.report import numbers, wording
-from trt_pipeline.results import CandidateResult, RunResult
+from trt_pipeline.results import CandidateResult
+from trt_pipeline.run_result import RunResult
 
 # Below this width reasons stand under the table instead of in a column too narrow to read.
 _ROOM_FOR_REASONS = 110

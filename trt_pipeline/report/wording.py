@@ -10,7 +10,8 @@ from trt_pipeline.config import loader
 from trt_pipeline.errors import PipelineError
 from trt_pipeline.publish import select
 from trt_pipeline.report import numbers
-from trt_pipeline.results import CandidateResult, Publication, RunResult
+from trt_pipeline.results import CandidateResult, Publication
+from trt_pipeline.run_result import RunResult
 
 _METRICS = {"latency_p50": "p50 latency", "latency_p90": "p90 latency", "latency_p99": "p99 latency",
             "throughput": "throughput"}

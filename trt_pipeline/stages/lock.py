@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,8 @@ from trt_pipeline.errors import OutputError
 
 
 @contextmanager
-def exclusive(folder: Path, what: str, patience_s: float = 0) -> Iterator[None]:
-    """Hold ``folder`` for this process, after waiting up to ``patience_s`` for another to let go.
+def exclusive(folder: Path, what: str) -> Iterator[None]:
+    """Hold ``folder`` for this process.
 
     Raises:
         OutputError: another process holds it, or the folder cannot be written.
@@ -26,23 +25,14 @@ def exclusive(folder: Path, what: str, patience_s: float = 0) -> Iterator[None]:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another folder or mend its "
                           "permissions") from None
     try:
-        deadline = time.monotonic() + patience_s
-        while not _taken(file):
-            if time.monotonic() >= deadline:
-                holder = os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
-                raise OutputError(f"{what}: another run (process {holder}) is at work in {folder}; wait for it or "
-                                  "use --output")
-            time.sleep(0.1)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise OutputError(f"{what}: another run (process {holder}) is at work in {folder}; wait for it or "
+                              "use --output") from None
         os.truncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(file)
-
-
-def _taken(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

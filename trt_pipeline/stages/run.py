@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,10 +20,12 @@ from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.noise import NoiseFloor
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.publish import publish
-from trt_pipeline.results import CandidateResult, Publication, RunResult, StageCost
+from trt_pipeline.results import CandidateResult, StageCost
+from trt_pipeline.run_result import RunResult
 from trt_pipeline.stages import jobs, lock, plan, worker
 from trt_pipeline.stages.cache import Entry, StageCache, environment, key_of
 from trt_pipeline.stages.plan import SampleSet
+from trt_pipeline.stages.run_folder import RunFolder
 from trt_pipeline.stages.worker import Outcome, WorkerFailed
 
 # Parity of the samples themselves is judged in batches of this many; corners have their own sizes.
@@ -35,8 +33,6 @@ _VALIDATION_BATCH = 8
 ARTIFACTS = Path("artifacts")
 # Key under which a kept result says that a backend cannot take the model.
 _UNSUPPORTED = "unsupported"
-# Below the serving folder; servers skip hidden folders.
-_LOCKS = ".locks"
 
 
 class Observer(Protocol):
@@ -93,8 +89,8 @@ class _Run:
         self.config, self.chosen, self.model_digest = config, chosen, model_digest
         self.fresh, self.observer = fresh, observer
         self.cache = StageCache(root / "stages")
-        self.folder = _new_run_folder(root)
-        self.logs: dict[str, list[Path]] = {}
+        self.root = root
+        self.folder: RunFolder | None = None
         self.files: dict[str, Path] = {}
         self.shared: list[StageCost] = []
         self.base_key: dict[str, Any] = {"model": model_digest, "tags": config.tags}
@@ -117,31 +113,30 @@ class _Run:
         if self.calibration and set(self.calibration.folders.values()) & set(self.validation.folders.values()):
             raise SamplesError("calibration and validation samples are the same data: int8 would be judged on what "
                                "it was fitted to")
-        self._write("run.json", self._facts())
+        # Only now: bad input leaves no run behind.
+        folder = self.folder = RunFolder(self.root)
+        folder.write("run.json", self._facts(folder.path.name))
         self.reference, self.reference_folder = self._refer()
         self.original: tuple[Artifact, Path] | None = None
         results = []
         for name in plan.names(self.chosen):
-            result = self._candidate(name)
+            result, files = self._candidate(name)
+            folder.write_candidate(result, files)
+            self.files |= {result.name: files} if files else {}
             results.append(result)
             self.observer.candidate(result)
         candidates = tuple(results)
-        publications = self._publish(candidates, again) if publishing else ()
+        publications = publish.publish_all(self.config, self.contract, self.signatures, candidates, self.files,
+                                           folder.path.name, self.model_digest, again) if publishing else ()
         finished = RunResult(
-            name=self.config.name, run_id=self.folder.name, folder=str(self.folder), model=str(self.config.model),
+            name=self.config.name, run_id=folder.path.name, folder=str(folder.path), model=str(self.config.model),
             model_digest=self.model_digest, samples_digests=self._samples_digests(),
             config=self.config.model_dump(mode="json"), environment=environment(), contract=self.contract,
             noise=self.reference.outputs, stages=tuple(self.shared), candidates=candidates, publications=publications,
             objective=self.config.objective, seconds=time.monotonic() - started)
-        self._write("report.json", finished.model_dump(mode="json"))
-        report.write_html(finished, self.folder / "report.html")
+        folder.write("report.json", finished.model_dump(mode="json"))
+        report.write_html(finished, folder.path / "report.html")
         return finished
-
-    def _publish(self, candidates: tuple[CandidateResult, ...], again: bool) -> tuple[Publication, ...]:
-        """Publish under a lock of the serving folder, which runs with another --output may share."""
-        with lock.exclusive(self.config.serving / _LOCKS / self.config.name, self.config.name, patience_s=60):
-            return publish.publish_all(self.config, self.contract, self.signatures, candidates, self.folder,
-                                       self.model_digest, again)
 
     def _refer(self) -> tuple[Reference, Path]:
         arguments = {"model": str(self.config.model), "contract": self.contract.model_dump(mode="json"),
@@ -171,18 +166,18 @@ class _Run:
         return {signature: {name: NoiseFloor.model_validate(floor) for name, floor in by_name.items()}
                 for signature, by_name in entry.value.items()}
 
-    def _candidate(self, name: str) -> CandidateResult:
+    def _candidate(self, name: str) -> tuple[CandidateResult, Path | None]:
         """Convert, validate and benchmark; whatever goes wrong becomes the row's status and reason."""
         backend, _, precision = name.partition("/")
         shown = backend if backend == "original" else name
         costs: list[StageCost] = []
+        files: Path | None = None
         known: dict[str, Any] = {"name": shown, "backend": backend, "precision": precision}
         stage = "convert"
         try:
             artifact, files, size = self._convert(shown, backend, precision, costs)
             if backend == "original":
                 self.original = artifact, files
-            self.files[shown] = files
             known |= {"artifact": artifact, "size_bytes": size}
             stage = "validate"
             verdict = self._validate(shown, backend, precision, artifact, files, costs)
@@ -198,9 +193,7 @@ class _Run:
             known |= {"status": "failed", "reason": f"{stage}: {error}"}
         if self.original is None:
             raise ModelError(f"the original cannot be prepared: {known['reason']}")
-        result = CandidateResult(**known, stages=tuple(costs))
-        self._write_candidate(result)
-        return result
+        return CandidateResult(**known, stages=tuple(costs)), files
 
     def _convert(self, shown: str, backend: str, precision: str, costs: list[StageCost]) -> tuple[Artifact, Path, int]:
         request: dict[str, Any] = {"model": str(self.config.model), "tags": self.config.tags,
@@ -261,7 +254,8 @@ class _Run:
         cached = entry is not None
         if entry is None:
             entry = self._work(shown, stage, key, function, arguments)
-        self.logs.setdefault(shown, []).append(entry.log)
+        if self.folder:
+            self.folder.add_log(shown, entry.log)
         if isinstance(entry.value, dict) and _UNSUPPORTED in entry.value:
             raise Unsupported(entry.value[_UNSUPPORTED])
         return entry, StageCost(stage=stage, seconds=entry.seconds, peak_memory_mb=entry.peak_memory_mb, cached=cached)
@@ -275,20 +269,14 @@ class _Run:
             # Will be so again: a result like any other.
             outcome = Outcome(value={_UNSUPPORTED: str(error)}, seconds=0, peak_memory_mb=0)
         except BaseException:
-            self._save_log(shown, stage, staging / "log.txt")
+            if self.folder:
+                self.folder.save_failed_log(shown, stage, staging / "log.txt")
             shutil.rmtree(staging, ignore_errors=True)
             raise
         if plan.check_model(self.config) != self.model_digest:
             shutil.rmtree(staging, ignore_errors=True)
             raise ModelChangedError(f"{self.config.model} was changed while it was being optimized: run again")
         return self.cache.keep(stage, key, staging, outcome.value, outcome.seconds, outcome.peak_memory_mb)
-
-    def _save_log(self, shown: str, stage: str, log: Path) -> None:
-        if log.is_file():
-            kept = self.folder / "candidates" / _file_name(shown) / f"{stage}-failed.txt"
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(log, kept)
-            self.logs.setdefault(shown, []).append(kept)
 
     def _sample_arguments(self) -> dict[str, Any]:
         return {"samples": {name: str(folder) for name, folder in self.validation.folders.items()},
@@ -298,49 +286,10 @@ class _Run:
         found = {"validation": self.validation.digest}
         return found | ({"calibration": self.calibration.digest} if self.calibration else {})
 
-    def _facts(self) -> dict[str, Any]:
-        return {"name": self.config.name, "run_id": self.folder.name, "model_digest": self.model_digest,
+    def _facts(self, run_id: str) -> dict[str, Any]:
+        return {"name": self.config.name, "run_id": run_id, "model_digest": self.model_digest,
                 "samples_digests": self._samples_digests(), "environment": environment(),
                 "candidates": plan.names(self.chosen), "config": self.config.model_dump(mode="json")}
-
-    def _write_candidate(self, result: CandidateResult) -> None:
-        folder = self.folder / "candidates" / _file_name(result.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").write_text(result.model_dump_json(indent=2))
-        with (folder / "log.txt").open("w") as log:
-            for part in self.logs.get(result.name, []):
-                log.write(part.read_text(errors="replace"))
-        if result.artifact:
-            _link_tree(self.files[result.name], folder / "model")
-
-    def _write(self, name: str, document: dict[str, Any]) -> None:
-        (self.folder / name).write_text(json.dumps(document, indent=2, default=str) + "\n")
-
-
-def _new_run_folder(root: Path) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    with contextlib.suppress(FileExistsError):
-        (root / stamp).mkdir()
-        return root / stamp
-    return Path(tempfile.mkdtemp(prefix=f"{stamp}-", dir=root))
-
-
-def _file_name(candidate: str) -> str:
-    return candidate.replace("/", "-")
-
-
-def _link_tree(source: Path, target: Path) -> None:
-    """Show ``source``'s files in the run folder without a second copy, where the disk allows."""
-    for file in sorted(source.rglob("*")):
-        link = target / file.relative_to(source)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if file.is_symlink():
-            link.symlink_to(os.readlink(file))
-        elif file.is_file():
-            try:
-                os.link(file, link)
-            except OSError:
-                shutil.copyfile(file, link)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,78 @@
+"""The folder of one run: what it found, for people and programs that look later."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from trt_pipeline.results import CandidateResult
+
+
+class RunFolder:
+    """`run.json`, `report.json`, and a folder for each candidate with result, log and files."""
+
+    def __init__(self, root: Path) -> None:
+        """Make a folder below ``root``, named after the time."""
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        self.path = root / stamp
+        try:
+            self.path.mkdir()
+        except FileExistsError:
+            self.path = Path(tempfile.mkdtemp(prefix=f"{stamp}-", dir=root))
+        self._logs: dict[str, list[Path]] = {}
+
+    def write(self, name: str, document: dict[str, Any]) -> None:
+        """Write ``document`` as the JSON file ``name``."""
+        (self.path / name).write_text(json.dumps(document, indent=2, default=str) + "\n")
+
+    def add_log(self, candidate: str, log: Path) -> None:
+        """Make ``log`` part of the candidate's log.txt."""
+        self._logs.setdefault(candidate, []).append(log)
+
+    def save_failed_log(self, candidate: str, stage: str, log: Path) -> None:
+        """Copy the log of a stage that failed, and is not kept elsewhere."""
+        if log.is_file():
+            kept = self.candidate(candidate) / f"{stage}-failed.txt"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(log, kept)
+            self.add_log(candidate, kept)
+
+    def candidate(self, name: str) -> Path:
+        """The folder of candidate ``name``."""
+        return self.path / "candidates" / folder_name(name)
+
+    def write_candidate(self, result: CandidateResult, files: Path | None) -> None:
+        """Write result.json and log.txt, and show the conversion's ``files`` as ``model/``."""
+        folder = self.candidate(result.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").write_text(result.model_dump_json(indent=2))
+        with (folder / "log.txt").open("w") as log:
+            for part in self._logs.get(result.name, []):
+                log.write(part.read_text(errors="replace"))
+        if files:
+            _link_tree(files, folder / "model")
+
+
+def folder_name(candidate: str) -> str:
+    """``tensorflow-fp32`` for ``tensorflow/fp32``."""
+    return candidate.replace("/", "-")
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Show ``source``'s files below ``target`` without a second copy, where the disk allows."""
+    for file in sorted(source.rglob("*")):
+        link = target / file.relative_to(source)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_symlink():
+            link.symlink_to(os.readlink(file))
+        elif file.is_file():
+            with contextlib.suppress(OSError):
+                os.link(file, link)
+            if not link.exists():
+                shutil.copyfile(file, link)
