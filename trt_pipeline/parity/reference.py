@@ -22,7 +22,7 @@ from trt_pipeline.samples.store import Samples
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
 # Noise is measured on the corners and on this many batches of real samples.
-_NOISE_BATCHES = 4
+_NOISE_BATCHES = 2
 
 
 class OutputReference(Frozen):
