@@ -19,15 +19,11 @@ def of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def of_folder(path: Path, ignore: frozenset[str] = frozenset()) -> str:
-    """SHA-256 over the relative names and bytes of all files below ``path``, in name order.
-
-    ``ignore`` holds relative names to leave out (a manifest that carries the digest itself).
-    """
+def of_folder(path: Path) -> str:
+    """SHA-256 over the relative names and bytes of all files below ``path``, in name order."""
     digest = hashlib.sha256()
     for name, file in sorted(_files(path)):
-        if name not in ignore:
-            digest.update(f"{name}\0{of_file(file)}\n".encode())
+        digest.update(f"{name}\0{of_file(file)}\n".encode())
     return digest.hexdigest()
 
 
