@@ -10,7 +10,7 @@ from typing import Any
 
 from trt_pipeline import inspection
 from trt_pipeline.backends.base import ConversionRequest
-from trt_pipeline.benchmark.interleaved import BenchmarkResult
+from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.candidate import Candidate, describe, open_candidate
 from trt_pipeline.config import loader
 from trt_pipeline.config.schema import Config, Limits, SampleSources, candidates_of

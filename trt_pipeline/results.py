@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from trt_pipeline.backends.base import Artifact
-from trt_pipeline.benchmark.interleaved import BenchmarkResult
+from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.parity.judge import Verdict
 

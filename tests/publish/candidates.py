@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from trt_pipeline.backends.base import Artifact, ArtifactKind
-from trt_pipeline.benchmark.interleaved import BatchResult, BenchmarkResult
-from trt_pipeline.benchmark.statistics import Latency, Ratio
+from trt_pipeline.benchmarking.interleaved import BatchResult, BenchmarkResult
+from trt_pipeline.benchmarking.statistics import Latency, Ratio
 from trt_pipeline.parity.compare import Figures, OutputVerdict
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.results import CandidateResult, Status

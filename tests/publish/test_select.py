@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.publish.candidates import ORIGINAL, candidate, judged, ratio, timed
-from trt_pipeline.benchmark.statistics import Ratio
+from trt_pipeline.benchmarking.statistics import Ratio
 from trt_pipeline.config.schema import Config, Target
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.publish.select import check_targets, choose, fastest, pareto_front, parity_error

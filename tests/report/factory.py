@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from trt_pipeline.backends.base import Artifact
-from trt_pipeline.benchmark.interleaved import BatchResult, BenchmarkResult
-from trt_pipeline.benchmark.statistics import Latency, Ratio
+from trt_pipeline.benchmarking.interleaved import BatchResult, BenchmarkResult
+from trt_pipeline.benchmarking.statistics import Latency, Ratio
 from trt_pipeline.model.contract import Contract, SignatureContract, TensorContract
 from trt_pipeline.parity.compare import Figures, OutputVerdict, Worst
 from trt_pipeline.parity.judge import Verdict

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from trt_pipeline.backends.base import Array, Artifact, Backend, ConversionRequest, Runner, Support
-from trt_pipeline.convert import freeze, onnx_export, onnx_quantize
+from trt_pipeline.conversion import freeze, onnx_export, onnx_quantize
 from trt_pipeline.errors import InputError, Unsupported
 from trt_pipeline.model.contract import Contract, SignatureContract
 from trt_pipeline.model.operations import STRUCTURAL_OPS, Operation
@@ -45,10 +45,10 @@ class OnnxRuntime(Backend):
                 continue
             if operation.op.startswith(_TABLE_PREFIXES):
                 found.append((operation, "look-up tables stay in TensorFlow"))
-            elif operation.string:
-                found.append((operation, "works on strings"))
             elif operation.op not in handled and operation.op not in _REWRITTEN_OPS:
                 found.append((operation, "tf2onnx has no ONNX form for it"))
+            elif operation.string:
+                found.append((operation, "works on strings"))
         return found
 
     def support_impl(self, contract: Contract, precision: str) -> Support:

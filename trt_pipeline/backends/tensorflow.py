@@ -8,8 +8,8 @@ from typing import Any
 
 from trt_pipeline.backends.base import Artifact, Backend, ConversionRequest, Runner
 from trt_pipeline.backends.saved_model_runner import SavedModelRunner
-from trt_pipeline.convert import freeze, grappler, rebuild
-from trt_pipeline.convert.freeze import FrozenSignature
+from trt_pipeline.conversion import freeze, grappler, rebuild
+from trt_pipeline.conversion.freeze import FrozenSignature
 from trt_pipeline.errors import Unsupported
 from trt_pipeline.model.contract import Contract
 

@@ -118,8 +118,8 @@ def _session(model: Path, tags: tuple[str, ...], signature: str, threads: int) -
 def _float64_session(function: Any) -> Iterator[Run]:
     import tensorflow as tf
 
-    from trt_pipeline.convert.freeze import freeze
-    from trt_pipeline.convert.weights import strip_weights
+    from trt_pipeline.conversion.freeze import freeze
+    from trt_pipeline.conversion.weights import strip_weights
 
     frozen = freeze(function)
     if frozen.resources:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trt_pipeline.backends import backend
-from trt_pipeline.benchmark.statistics import Ratio
+from trt_pipeline.benchmarking.statistics import Ratio
 from trt_pipeline.config.schema import Config, Target
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.frozen import Frozen

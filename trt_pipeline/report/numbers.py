@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trt_pipeline.benchmark.statistics import Ratio
+from trt_pipeline.benchmarking.statistics import Ratio
 
 NONE = "-"
 # `compare` reports an output without any error at this signal-to-noise ratio, which JSON can hold.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trt_pipeline.benchmark.interleaved import BatchResult
-from trt_pipeline.benchmark.statistics import Ratio
+from trt_pipeline.benchmarking.interleaved import BatchResult
+from trt_pipeline.benchmarking.statistics import Ratio
 from trt_pipeline.config import loader
 from trt_pipeline.errors import PipelineError
 from trt_pipeline.publish import select

@@ -9,8 +9,8 @@ from typing import Any
 from trt_pipeline import inspection
 from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Artifact, ConversionRequest
-from trt_pipeline.benchmark import interleaved
-from trt_pipeline.benchmark.runner_process import Side
+from trt_pipeline.benchmarking import interleaved
+from trt_pipeline.benchmarking.runner_process import Side
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.parity import judge, reference
 from trt_pipeline.parity.cases import cases

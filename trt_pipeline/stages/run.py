@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from trt_pipeline import report
 from trt_pipeline.backends.base import Artifact
-from trt_pipeline.benchmark.interleaved import BenchmarkResult
+from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.config.schema import Config
 from trt_pipeline.errors import ModelChangedError, ModelError, OutputError, PipelineError, SamplesError, Unsupported
 from trt_pipeline.inspection import Inspection

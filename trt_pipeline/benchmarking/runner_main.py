@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Runner
-from trt_pipeline.benchmark.runner_process import Side
+from trt_pipeline.benchmarking.runner_process import Side
 from trt_pipeline.errors import one_line
 from trt_pipeline.parentage import die_with
 from trt_pipeline.samples.store import Samples

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from trt_pipeline.convert.onnx_loops import hoist_loop_constants
+from trt_pipeline.conversion.onnx_loops import hoist_loop_constants
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 WEIGHT = np.array([[2.0, 0.5], [-1.0, 1.5]], np.float32)

@@ -9,8 +9,8 @@ from itertools import count
 import numpy as np
 import numpy.typing as npt
 
-from trt_pipeline.benchmark.runner_process import RunnerProcess, Side
-from trt_pipeline.benchmark.statistics import Latency, Ratio, latency, ratios
+from trt_pipeline.benchmarking.runner_process import RunnerProcess, Side
+from trt_pipeline.benchmarking.statistics import Latency, Ratio, latency, ratios
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.model.contract import SignatureContract
 from trt_pipeline.samples.store import Samples

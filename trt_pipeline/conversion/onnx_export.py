@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trt_pipeline.convert.freeze import FrozenSignature
-from trt_pipeline.convert.onnx_loops import hoist_loop_constants
-from trt_pipeline.convert.weights import Weights, strip_weights
+from trt_pipeline.conversion.freeze import FrozenSignature
+from trt_pipeline.conversion.onnx_loops import hoist_loop_constants
+from trt_pipeline.conversion.weights import Weights, strip_weights
 from trt_pipeline.errors import Unsupported, one_line
 from trt_pipeline.model.contract import SignatureContract
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trt_pipeline.benchmark.statistics import Latency, Ratio, latency, ratios
+from trt_pipeline.benchmarking.statistics import Latency, Ratio, latency, ratios
 
 METRICS = ["latency_p50", "latency_p90", "latency_p99", "throughput"]
 Series = list[np.ndarray]

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trt_pipeline.convert.freeze import FrozenSignature
+from trt_pipeline.conversion.freeze import FrozenSignature
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import differences
 

@@ -12,8 +12,8 @@ import onnxruntime as ort
 import pytest
 import tensorflow as tf
 
-from trt_pipeline.convert.freeze import freeze
-from trt_pipeline.convert.onnx_export import IR_VERSION, OPSET, export
+from trt_pipeline.conversion.freeze import freeze
+from trt_pipeline.conversion.onnx_export import IR_VERSION, OPSET, export
 from trt_pipeline.errors import Unsupported
 from trt_pipeline.model import saved_model
 

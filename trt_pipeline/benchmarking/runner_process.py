@@ -36,7 +36,7 @@ class RunnerProcess:
     def __init__(self, side: Side) -> None:
         self.side = side
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "trt_pipeline.benchmark.runner_main", str(os.getpid())],
+            [sys.executable, "-m", "trt_pipeline.benchmarking.runner_main", str(os.getpid())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> RunnerProcess:
