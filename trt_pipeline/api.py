@@ -17,7 +17,6 @@ from trt_pipeline.config.schema import Config, Limits, SampleSources, candidates
 from trt_pipeline.errors import ConfigError, OutputError, PipelineError
 from trt_pipeline.inspection import Inspection
 from trt_pipeline.parity.judge import Verdict
-from trt_pipeline.parity.noise import NoiseFloor
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.parity.tolerance import Gate
 from trt_pipeline.run_result import RunResult
@@ -132,9 +131,7 @@ def validate(reference: str | Path, candidate: str | Path, samples: str, *, gate
             floors = _work(jobs.measure_noise, limits, model=str(reference), reference_index=index,
                            reference_folder=str(folder), folder=scratch,
                            **{key: opened.arguments[key] for key in ("contract", "samples", "padding")})
-        index = Reference.model_validate(index).with_noise({
-            name: {key: NoiseFloor.model_validate(floor) for key, floor in by_name.items()}
-            for name, by_name in floors.items()}).model_dump(mode="json")
+        index = Reference.model_validate(index).with_noise(floors).model_dump(mode="json")
         verdict = _work(jobs.validate, limits, backend_name=judged.backend, precision=precision or judged.precision,
                         artifact=judged.artifact.model_dump(mode="json"), artifact_folder=str(judged.folder),
                         contract=opened.arguments["contract"], reference_index=index, reference_folder=str(folder),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trt_pipeline.conversion.nodes import every_node
 from trt_pipeline.errors import Unsupported, one_line
 
 if TYPE_CHECKING:
@@ -56,11 +57,12 @@ def freeze(function: tf.types.experimental.ConcreteFunction) -> FrozenSignature:
         raise Unsupported(f"TensorFlow cannot freeze it: {one_line(error)}") from error
     for body in graph_def.library.function:
         _gather_from_constants(body.node_def)
-    _clear_devices(graph_def)
+    for node in every_node(graph_def):
+        node.device = ""
     # Loops stay functions here ('_lower_using_switch_merge' is False): tf2onnx knows them in that form.
-    names = {node.name for node in graph_def.node}
+    left = {node.name for node in graph_def.node if node.op == "Placeholder"}  # what was not frozen
     captured = {internal.op.name: external for external, internal in function.graph.captures
-                if internal.op.name in names and graph_node_is_placeholder(graph_def, internal.op.name)}
+                if internal.op.name in left}
     given = [tensor for tensor in function.inputs if tensor.op.name not in captured]
     keywords = function.structured_input_signature[1]
     by_name = {tensor.op.name: tensor for tensor in given}
@@ -73,15 +75,9 @@ def freeze(function: tf.types.experimental.ConcreteFunction) -> FrozenSignature:
 
 def _assignments(function: tf.types.experimental.ConcreteFunction) -> str:
     """Operations of ``function`` that write to variables, by type; empty where there are none."""
-    graph_def = function.graph.as_graph_def()
-    nodes = [*graph_def.node, *(node for body in graph_def.library.function for node in body.node_def)]
+    nodes = every_node(function.graph.as_graph_def())
     kinds = {n.op for n in nodes if n.op.startswith(("Assign", "ResourceScatter", "ResourceApply"))}
     return ", ".join(sorted(kinds))
-
-
-def graph_node_is_placeholder(graph_def: graph_pb2.GraphDef, name: str) -> bool:
-    """Whether the node ``name`` is still a placeholder, that is, was not frozen."""
-    return any(node.name == name and node.op == "Placeholder" for node in graph_def.node)
 
 
 def _argument(key: str, spec: Any, by_name: dict[str, Any], function: Any) -> Any:
@@ -113,9 +109,3 @@ def _become_gather(node: node_def_pb2.NodeDef, axis: str) -> None:
     node.attr["Taxis"].type = 3  # DT_INT32
     for key in ("dtype", "validate_indices"):
         node.attr.pop(key, None)
-
-
-def _clear_devices(graph_def: graph_pb2.GraphDef) -> None:
-    for nodes in (graph_def.node, *(body.node_def for body in graph_def.library.function)):
-        for node in nodes:
-            node.device = ""

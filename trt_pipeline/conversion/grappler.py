@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trt_pipeline.conversion.nodes import every_node
 from trt_pipeline.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def casts_to_bfloat16(graph_def: graph_pb2.GraphDef) -> int:
     """Number of casts into bfloat16, loop bodies included."""
     from tensorflow.core.framework import types_pb2
 
-    nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
-    return sum(n.op == "Cast" and n.attr["DstT"].type == types_pb2.DT_BFLOAT16 for n in nodes)
+    return sum(n.op == "Cast" and n.attr["DstT"].type == types_pb2.DT_BFLOAT16 for n in every_node(graph_def))
 
 
 def _run(graph_def: graph_pb2.GraphDef, inputs: list[str], outputs: list[str], passes: tuple[str, ...],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trt_pipeline.conversion.freeze import FrozenSignature
+from trt_pipeline.conversion.nodes import every_node
 from trt_pipeline.conversion.onnx_loops import hoist_loop_constants
 from trt_pipeline.conversion.weights import Weights, strip_weights
 from trt_pipeline.errors import Unsupported, one_line
@@ -64,8 +65,7 @@ def export(frozen: FrozenSignature, signature: SignatureContract, target: Path) 
 
 
 def _has_control_flow(graph_def: graph_pb2.GraphDef) -> bool:
-    return any(node.op in _CONTROL_FLOW for nodes in
-               (graph_def.node, *(f.node_def for f in graph_def.library.function)) for node in nodes)
+    return any(node.op in _CONTROL_FLOW for node in every_node(graph_def))
 
 
 def _convert(graph_def: graph_pb2.GraphDef, frozen: FrozenSignature, stripped: list[str],

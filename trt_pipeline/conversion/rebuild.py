@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trt_pipeline.conversion.freeze import FrozenSignature
+from trt_pipeline.conversion.nodes import every_node
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import differences
 
@@ -86,15 +87,14 @@ def _ready_to_save(graph_def: graph_pb2.GraphDef, prefix: str) -> graph_pb2.Grap
         body.signature.name = names[body.signature.name]
     for gradient in copy.library.gradient:
         gradient.function_name = names.get(gradient.function_name, gradient.function_name)
-    for nodes in (copy.node, *(body.node_def for body in copy.library.function)):
-        for node in nodes:
-            node.op = names.get(node.op, node.op)
-            if "_lower_using_switch_merge" in node.attr:
-                # Freezing kept loops as functions; lowered, the runtime runs their steps in parallel.
-                node.attr["_lower_using_switch_merge"].b = True
-            for attr in node.attr.values():
-                for function in (attr.func, *attr.list.func) if attr.HasField("func") else attr.list.func:
-                    function.name = names.get(function.name, function.name)
+    for node in every_node(copy):
+        node.op = names.get(node.op, node.op)
+        if "_lower_using_switch_merge" in node.attr:
+            # Freezing kept loops as functions; lowered, the runtime runs their steps in parallel.
+            node.attr["_lower_using_switch_merge"].b = True
+        for attr in node.attr.values():
+            for function in (attr.func, *attr.list.func) if attr.HasField("func") else attr.list.func:
+                function.name = names.get(function.name, function.name)
     return copy
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trt_pipeline.conversion.nodes import every_node
+
 if TYPE_CHECKING:
     from tensorflow.core.framework import graph_pb2
 
@@ -24,9 +26,8 @@ def to_float64(graph_def: graph_pb2.GraphDef) -> graph_pb2.GraphDef:
                 argument.type = types_pb2.DT_DOUBLE
         for attributes in (body.attr, *(a.attr for a in body.arg_attr.values())):
             _retype(attributes)
-    for nodes in (copy.node, *(body.node_def for body in copy.library.function)):
-        for node in nodes:
-            _retype(node.attr)
+    for node in every_node(copy):
+        _retype(node.attr)
     return copy
 
 

@@ -42,10 +42,11 @@ class Reference(Frozen):
     """Signature -> output -> what is known of it."""
 
 
-    def with_noise(self, floors: dict[str, dict[str, NoiseFloor]]) -> Reference:
-        """The same reference, its outputs' noise floors filled in."""
+    def with_noise(self, floors: dict[str, dict[str, Any]]) -> Reference:
+        """The same reference with its noise floors filled in: `NoiseFloor` or its JSON, by signature and output."""
         return self.model_copy(update={"outputs": {
-            signature: {name: known.model_copy(update={"noise": floors.get(signature, {}).get(name, NoiseFloor())})
+            signature: {name: known.model_copy(update={
+                "noise": NoiseFloor.model_validate(floors.get(signature, {}).get(name, NoiseFloor()))})
                         for name, known in by_name.items()} for signature, by_name in self.outputs.items()}})
 
 

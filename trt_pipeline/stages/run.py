@@ -152,7 +152,7 @@ class _Run:
         reference = Reference.model_validate(entry.value)
         return reference.with_noise(self._measure_noise(reference, entry)), entry.files
 
-    def _measure_noise(self, reference: Reference, made: Entry) -> dict[str, dict[str, NoiseFloor]]:
+    def _measure_noise(self, reference: Reference, made: Entry) -> dict[str, dict[str, Any]]:
         """The original's noise floors; a run goes on without them, with the smallest floor there is."""
         try:
             entry, cost = self._stage("original", "noise", jobs.measure_noise, {
@@ -163,8 +163,8 @@ class _Run:
             unknown = NoiseFloor(without=f"not measured: {error}")
             return {signature: dict.fromkeys(by_name, unknown) for signature, by_name in reference.outputs.items()}
         self.shared.append(cost)
-        return {signature: {name: NoiseFloor.model_validate(floor) for name, floor in by_name.items()}
-                for signature, by_name in entry.value.items()}
+        floors: dict[str, dict[str, Any]] = entry.value
+        return floors
 
     def _candidate(self, name: str) -> tuple[CandidateResult, Path | None]:
         """Convert, validate and benchmark; whatever goes wrong becomes the row's status and reason."""
