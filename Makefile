@@ -9,7 +9,7 @@ BIN   := $(VENV)/bin
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install optimize sweep serve inspect doctor test test-fast lint bench lock clean clean-all
+.PHONY: help install environments optimize sweep serve inspect doctor test test-fast lint bench lock clean clean-all
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,6 +23,16 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Installing the locked dependencies into $(VENV) (about a minute, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+environments: ## Two more, with the other TensorFlows that the tests need
+	@$(MAKE) --no-print-directory -j2 .venv-tf2.17/.ready .venv-tf2.21/.ready
+
+.venv-tf%/.ready: tests/environments/tensorflow-%.lock
+	@test -n "$(PYTHON)" || { echo "trt_pipeline needs Python 3.10 or 3.11: install one, or name it with PYTHON=..." >&2; exit 3; }
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@echo "Installing TensorFlow $* into $(@D) (about a minute, once)"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 optimize: $(READY) ## Judge every candidate of MODEL, publish the best to serving/
@@ -40,8 +50,8 @@ inspect: $(READY) ## Contract and operations of MODEL
 doctor: $(READY) ## What this machine can do
 	@$(BIN)/trt-pipeline doctor $(ARGS)
 
-test: lint ## Lint, types and all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: lint environments ## Lint, types and all tests
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-fast: $(READY) ## The tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
@@ -53,13 +63,16 @@ lint: $(READY) ## Ruff and mypy
 bench: $(READY) ## ResNet50 and a BERT-base encoder against the original: the figures of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lock: ## Make requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --constraint constraints.txt --extra dev --extra serving --universal \
-	  --python-version 3.10 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate --output-file requirements.lock
+LOCK := uv pip compile --universal --python-version 3.10 --fork-strategy fewest --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+lock: ## Make requirements.lock and the locks of the environments anew (needs uv)
+	$(LOCK) pyproject.toml --constraint constraints.txt --extra dev --extra serving --output-file requirements.lock
+	$(LOCK) tests/environments/tensorflow-2.17.in --output-file tests/environments/tensorflow-2.17.lock
+	$(LOCK) tests/environments/tensorflow-2.21.in --output-file tests/environments/tensorflow-2.21.lock
 
 clean: ## Remove run folders and publications
 	rm -rf artifacts serving build .mypy_cache .pytest_cache .ruff_cache
 
-clean-all: clean ## Remove the environment too
-	rm -rf $(VENV) *.egg-info
+clean-all: clean ## Remove the environments too
+	rm -rf $(VENV) .venv-tf* *.egg-info

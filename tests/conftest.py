@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths in configurations are relative to the repository."""
     monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="session")
+def tensorflow_217() -> Path:
+    """An interpreter with TensorFlow 2.17 and what a worker needs, and no more."""
+    return _environment("2.17")
+
+
+@pytest.fixture(scope="session")
+def tensorflow_221() -> Path:
+    """An interpreter with TensorFlow 2.21 and what a run needs, ONNX left out."""
+    return _environment("2.21")
+
+
+def _environment(version: str) -> Path:
+    python = ROOT / f".venv-tf{version}" / "bin" / "python"
+    if not (python.parents[1] / ".ready").is_file():
+        pytest.fail(f"there is no {python}: run make environments")
+    return python
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter with the standard library only."""
+    folder = tmp_path_factory.mktemp("bare") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    return folder / "bin" / "python"
 
 
 def quick_demo(serving: Path, **changes: Any) -> Config:

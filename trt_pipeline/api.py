@@ -8,18 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trt_pipeline import inspection
-from trt_pipeline.backends.base import ConversionRequest
+from trt_pipeline import finishing, inspection, interpreter, kit
+from trt_pipeline.backends import BACKENDS
+from trt_pipeline.backends import backend as make_backend
+from trt_pipeline.backends.base import Backend, ConversionRequest, Progress
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
-from trt_pipeline.candidate import Candidate, describe, open_candidate
+from trt_pipeline.candidate import Candidate, describe, described, open_candidate
 from trt_pipeline.config import loader
 from trt_pipeline.config.schema import Config, Limits, SampleSources, candidates_of
-from trt_pipeline.errors import ConfigError, OutputError, PipelineError
+from trt_pipeline.errors import ConfigError, ModelError, OutputError, PipelineError, Unsupported
 from trt_pipeline.inspection import Inspection
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.parity.tolerance import Gate
+from trt_pipeline.results import CandidateResult
 from trt_pipeline.run_result import RunResult
+from trt_pipeline.samples.profiles import Profile
+from trt_pipeline.samples.profiles import check as check_profiles
 from trt_pipeline.stages import jobs, plan, worker
 from trt_pipeline.stages.run import ARTIFACTS, Observer, run
 from trt_pipeline.stages.worker import WorkerFailed
@@ -73,40 +78,69 @@ def sweep(model: str | Path | Config, *, backends: Sequence[str] = (), precision
                publishing=False, observer=observer)
 
 
-def inspect(model: str | Path, tags: Sequence[str] = ("serve",)) -> Inspection:
+def inspect(model: str | Path, tags: Sequence[str] = ("serve",), *, coverage: bool = False,
+            python: str | Path | None = None, limits: Limits | None = None) -> Inspection:
     """Contract and operations of a SavedModel; nothing of it is executed.
+
+    Args:
+        coverage: also try what the backends that take over parts of a graph would take, in workers.
+        python: interpreter of those workers.
 
     Raises:
         ModelError: it is not a readable SavedModel.
     """
-    return inspection.inspect(Path(model), tuple(tags))
+    found = inspection.inspect(Path(model), tuple(tags))
+    if not coverage:
+        return found
+    own = interpreter.examine(Path(python)).python if python else None
+    covered: dict[str, Any] = {}
+    for name in BACKENDS:
+        if type(make_backend(name)).coverage_of is Backend.coverage_of:
+            continue
+        try:
+            covered[name] = _work(jobs.cover, limits, own, backend_name=name, model=str(model),
+                                  contract=found.contract.model_dump(mode="json"), folder="")
+        except (PipelineError, Unsupported) as error:
+            covered[name] = dict.fromkeys(found.contract.signatures, str(error))
+    return Inspection.model_validate(found.model_dump() | {"coverage": covered})
 
 
 def convert(model: str | Path, backend: str, precision: str, output: str | Path, *, calibration: str | None = None,
             signatures: Sequence[str] = (), padding: dict[str, int] | None = None,
-            limits: Limits | None = None) -> Candidate:
+            ranges: str | Path | None = None, options: dict[str, Any] | None = None,
+            python: str | Path | None = None, limits: Limits | None = None) -> Candidate:
     """Convert a SavedModel into the new folder ``output``; it is not judged.
 
+    Args:
+        calibration: sample source of int8's ranges.
+        ranges: a ranges file to quantize by instead.
+        options: as the config's ``backends`` section gives them to this backend.
+        python: interpreter to convert under; `validate` and `benchmark` run the candidate under it again.
+
     Raises:
-        ConfigError: backend, precision or a signature is unknown.
+        ConfigError: backend, precision or a signature is unknown, or ``python`` is no interpreter.
         OutputError: ``output`` exists or cannot be written.
         Unsupported: the backend cannot take the model.
     """
     candidates_of([backend], [precision])
+    chosen_options = {**(options or {}), **({"ranges": str(Path(ranges).resolve())} if ranges else {})}
+    make_backend(backend).check_options(chosen_options)
     target = Path(output)
     if target.exists():
         raise OutputError(f"{target} exists already: name a new folder")
     config = Config(name="convert", model=Path(model), signatures=tuple(signatures) or None, padding=padding or {},
                     samples=SampleSources(validation=calibration or "", calibration=calibration))
+    own = interpreter.examine(Path(python)).python if python else None
     contract = inspect(model).contract
     chosen = plan.signatures(config, contract)
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
         sets = plan.open_samples(config, contract, chosen, "calibration", Path(scratch)) if calibration else None
-        request = ConversionRequest(model=Path(model), tags=contract.tags, signatures=chosen, precision=precision,
-                                    samples=sets.folders if sets else {}, padding=config.padding)
-        made = _work(jobs.convert, limits, backend_name=backend, request=request.model_dump(mode="json"),
+        request = ConversionRequest(
+            model=Path(model), tags=contract.tags, signatures=chosen, precision=precision,
+            samples=sets.folders if sets else {}, padding=config.padding, options=chosen_options)
+        made = _work(jobs.convert, limits, own, backend_name=backend, request=request.model_dump(mode="json"),
                      contract=contract.model_dump(mode="json"), folder=str(_parent_made(target)))
-    candidate = Candidate(backend=backend, precision=precision, artifact=made, folder=target)
+    candidate = Candidate(backend=backend, precision=precision, artifact=made, folder=target, python=own)
     describe(target, candidate)
     return candidate
 
@@ -124,15 +158,9 @@ def validate(reference: str | Path, candidate: str | Path, samples: str, *, gate
         opened = _Opened(reference, samples, signatures, padding, Path(scratch))
         judged = open_candidate(Path(candidate), opened.contract)
         folder = Path(scratch, "reference")
-        index = _work(jobs.refer, limits, model=str(reference), **opened.arguments, batch_size=8,
-                      max_batch_size=opened.config.max_batch_size, folder=str(folder))
-        floors: dict[str, dict[str, Any]] = {}
-        with contextlib.suppress(PipelineError):  # too large to be measured: judged as if it had no noise
-            floors = _work(jobs.measure_noise, limits, model=str(reference), reference_index=index,
-                           reference_folder=str(folder), folder=scratch,
-                           **{key: opened.arguments[key] for key in ("contract", "samples", "padding")})
-        index = Reference.model_validate(index).with_noise(floors).model_dump(mode="json")
-        verdict = _work(jobs.validate, limits, backend_name=judged.backend, precision=precision or judged.precision,
+        index = opened.refer(limits, folder).model_dump(mode="json")
+        verdict = _work(jobs.validate, limits, judged.python, backend_name=judged.backend,
+                        precision=precision or judged.precision,
                         artifact=judged.artifact.model_dump(mode="json"), artifact_folder=str(judged.folder),
                         contract=opened.arguments["contract"], reference_index=index, reference_folder=str(folder),
                         samples=opened.arguments["samples"], padding=opened.arguments["padding"],
@@ -151,27 +179,102 @@ def benchmark(reference: str | Path, candidate: str | Path, samples: str, *, bat
             found = open_candidate(Path(path), opened.contract)
             return {"backend": found.backend, "artifact": found.artifact.model_dump(mode="json"),
                     "folder": str(found.folder), "threads": threads,
+                    "python": str(found.python) if found.python else None,
                     **{key: opened.arguments[key] for key in ("contract", "samples", "padding")}}
 
-        result = _work(jobs.benchmark, limits, original=side(reference), candidate=side(candidate),
+        result = _work(jobs.benchmark, limits, None, original=side(reference), candidate=side(candidate),
                        signatures=opened.chosen, batch_sizes=tuple(batch_sizes), duration_s=duration_s, folder=scratch)
     return BenchmarkResult.model_validate(result)
+
+
+def finalize(candidate: str | Path, output: str | Path, *, reference: str | Path | None = None,
+             samples: str | None = None, calibration: str | None = None, gate: Gate | None = None,
+             signatures: Sequence[str] = (), padding: dict[str, int] | None = None, profiles: Sequence[Profile] = (),
+             python: str | Path | None = None, limits: Limits | None = None,
+             progress: Progress = lambda done, total: None) -> CandidateResult:
+    """Build the engines of a candidate that was converted elsewhere, on this GPU, and judge and time it for real.
+
+    Every engine is built beforehand, for the shapes of the samples, their corners and ``profiles``; the
+    written model may build none, and is judged in a process of its own, in which a request that an
+    engine does not answer is a failure.
+
+    Args:
+        candidate: a folder that `convert` wrote, or the folder of a run's candidate, which brings its
+            samples and the original's answers along.
+        output: the new folder of the finished candidate.
+        reference, samples: the original and sample source, instead of what the candidate brought.
+        calibration: sample source for TensorRT's own int8 calibrator.
+        gate, profiles: instead of what the candidate brought.
+        python: interpreter to build and run it under; that which converted it by default, if it is here.
+
+    Returns:
+        What became of it; also written to ``output`` as result.json.
+
+    Raises:
+        InputError: there is nothing to judge it by, or ``output`` exists.
+        MissingError: this machine has no GPU or lacks a library.
+    """
+    target = Path(output)
+    if target.exists():
+        raise OutputError(f"{target} exists already: name a new folder")
+    made = described(Path(candidate))
+    if made is None:
+        raise ModelError(f"{candidate} is no converted candidate: give a folder that 'trt-pipeline convert' wrote")
+    if not make_backend(made.backend).finalizes:
+        raise ConfigError(f"{candidate} is complete: what {made.backend} makes needs no finalize")
+    known_python = made.python if made.python and interpreter.is_executable(made.python) else None
+    own = interpreter.examine(Path(python)).python if python else known_python
+    with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
+        folder = made.folder / kit.FOLDER
+        if samples is not None:
+            if reference is None:
+                raise ConfigError("--samples without --reference: name the original too")
+            opened = _Opened(reference, samples, signatures, padding, Path(scratch), calibration)
+            folder = Path(scratch, "kit")
+            opened.pack(folder, gate or Gate(), limits, Path(scratch))
+        packed = kit.read(folder)
+        packed = packed.model_copy(update={"gate": gate or packed.gate, "profiles": tuple(profiles) or packed.profiles})
+        check_profiles(packed.profiles, {name: packed.contract.signatures[name] for name in packed.signatures})
+        original = Path(reference) if reference else None
+        return finishing.finish(made, packed, folder, _parent_made(target), original, own, limits or Limits(), progress)
 
 
 class _Opened:
     """A reference model and its checked samples, ready for a job."""
 
     def __init__(self, model: str | Path, samples: str, signatures: Sequence[str], padding: dict[str, int] | None,
-                 scratch: Path) -> None:
+                 scratch: Path, calibration: str | None = None) -> None:
         self.config = Config(name="model", model=Path(model), signatures=tuple(signatures) or None,
-                             samples=SampleSources(validation=samples), padding=padding or {})
+                             samples=SampleSources(validation=samples, calibration=calibration),
+                             padding=padding or {})
         self.contract = inspect(model).contract
         self.chosen = plan.signatures(self.config, self.contract)
         sets = plan.open_samples(self.config, self.contract, self.chosen, "validation", scratch)
         assert sets
+        self.validation = sets
+        self.calibration = plan.open_samples(self.config, self.contract, self.chosen, "calibration", scratch)
         self.arguments: dict[str, Any] = {
             "contract": self.contract.model_dump(mode="json"), "signatures": self.chosen,
             "samples": {name: str(folder) for name, folder in sets.folders.items()}, "padding": self.config.padding}
+
+    def refer(self, limits: Limits | None, folder: Path) -> Reference:
+        """The original's outputs on the samples, stored in ``folder``, with their noise floors."""
+        index = _work(jobs.refer, limits, None, model=str(self.config.model), **self.arguments, batch_size=8,
+                      max_batch_size=self.config.max_batch_size, folder=str(folder))
+        floors: dict[str, dict[str, Any]] = {}
+        with contextlib.suppress(PipelineError):  # too large to be measured: judged as if it had no noise
+            floors = _work(jobs.measure_noise, limits, None, model=str(self.config.model), reference_index=index,
+                           reference_folder=str(folder), folder=str(folder.parent),
+                           **{key: self.arguments[key] for key in ("contract", "samples", "padding")})
+        return Reference.model_validate(index).with_noise(floors)
+
+    def pack(self, folder: Path, gate: Gate, limits: Limits | None, scratch: Path) -> None:
+        """Write a kit to ``folder``."""
+        answers = scratch / "reference"
+        packed = kit.Kit(contract=self.contract, signatures=self.chosen, reference=self.refer(limits, answers),
+                         gate=gate, padding=self.config.padding, profiles=(), benchmark=self.config.benchmark)
+        kit.write(packed, folder, answers, self.validation.folders,
+                  self.calibration.folders if self.calibration else {})
 
 
 def _config(given: str | Path | Config) -> Config:
@@ -186,9 +289,9 @@ def _parent_made(target: Path) -> Path:
     return target
 
 
-def _work(function: Any, limits: Limits | None, **arguments: Any) -> Any:
+def _work(function: Any, limits: Limits | None, python: Path | None, **arguments: Any) -> Any:
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as logs:
         try:
-            return worker.run(function, arguments, limits or Limits(), Path(logs, "log.txt")).value
+            return worker.run(function, arguments, limits or Limits(), Path(logs, "log.txt"), python=python).value
         except WorkerFailed as error:
             raise PipelineError(str(error)) from None

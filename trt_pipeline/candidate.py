@@ -9,6 +9,7 @@ from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Artifact, Runner
 from trt_pipeline.errors import ConfigError, ModelError
 from trt_pipeline.frozen import Frozen
+from trt_pipeline.interpreter import is_executable
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import Contract
 
@@ -22,15 +23,32 @@ class Candidate(Frozen):
     precision: str
     artifact: Artifact
     folder: Path
+    python: Path | None = None
+    """The interpreter that made it and that its workers run under; None for this one."""
 
     def load(self, contract: Contract, threads: int | None = None) -> Runner:
-        """A runner of it, not active yet."""
+        """A runner of it in this process, not active yet."""
         return backend(self.backend).load(self.artifact, self.folder, contract, threads)
 
 
 def describe(folder: Path, candidate: Candidate) -> None:
     """Write what `open_candidate` reads beside the candidate's files."""
     (folder / DESCRIPTION).write_text(candidate.model_dump_json(indent=2, exclude={"folder"}) + "\n")
+
+
+def described(path: Path) -> Candidate | None:
+    """The candidate whose description lies at ``path``, or in a run's folder of a candidate; None where there is none.
+
+    Raises:
+        ModelError: the description is damaged.
+    """
+    for folder in (path, path / "model"):
+        if (folder / DESCRIPTION).is_file():
+            try:
+                return Candidate(**json.loads((folder / DESCRIPTION).read_text()), folder=folder)
+            except (ValueError, TypeError):
+                raise ModelError(f"{folder / DESCRIPTION} is damaged: convert the model again") from None
+    return None
 
 
 def open_candidate(path: Path, contract: Contract) -> Candidate:
@@ -40,11 +58,11 @@ def open_candidate(path: Path, contract: Contract) -> Candidate:
         ModelError: nothing there can be run.
         ConfigError: a bare ONNX file cannot say which of several signatures it is.
     """
-    if (path / DESCRIPTION).is_file():
-        try:
-            return Candidate(**json.loads((path / DESCRIPTION).read_text()), folder=path)
-        except (ValueError, TypeError):
-            raise ModelError(f"{path / DESCRIPTION} is damaged: convert the model again") from None
+    found = described(path)
+    if found:
+        if found.python and not is_executable(found.python):
+            raise ModelError(f"{path} was made with {found.python}, which is not there: convert the model again")
+        return found
     if path.suffix == ".onnx" and path.is_file():
         if len(contract.signatures) != 1:
             raise ConfigError(f"{path} is one signature and the model has {', '.join(contract.signatures)}: "

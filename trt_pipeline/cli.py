@@ -32,8 +32,9 @@ from trt_pipeline.errors import (
 )
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.parity.tolerance import Gate, OutputGate
-from trt_pipeline.report import junit, terminal, write_html
+from trt_pipeline.report import junit, terminal, wording, write_html
 from trt_pipeline.run_result import RunResult
+from trt_pipeline.samples.profiles import Extent
 from trt_pipeline.stages.run import ARTIFACTS
 
 app = typer.Typer(help="Publish the fastest version of a SavedModel that still says what the original said.",
@@ -49,6 +50,9 @@ Output = Annotated[Path, typer.Option("--output", help="Folder of run folders an
 Fresh = Annotated[bool, typer.Option("--fresh/--resume", help="Repeat every stage, or use the results kept.")]
 Signatures = Annotated[list[str], typer.Option("--signature", help="Only this signature; repeatable.")]
 Padding = Annotated[list[str], typer.Option("--pad", help="INPUT=VALUE that fills samples to a width; repeatable.")]
+Python = Annotated[Path | None, typer.Option(help="Interpreter to convert and run it with.")]
+Tolerances = Annotated[list[str], typer.Option(
+    "--tolerance", help="OUTPUT={close: {rtol: 1e-3}}, in the words of the config's gate; repeatable.")]
 SamplesOption = Annotated[str, typer.Option("--samples", help="npz, npy, tfrecord, folder or module:function.")]
 
 
@@ -94,31 +98,15 @@ def sweep(
 
 @app.command()
 def inspect(model: Path, tags: Annotated[str, typer.Option(help="Comma-separated tags.")] = "serve",
-            as_json: Json = False) -> None:
-    """Contract, operation counts, and what keeps which signature off which backend."""
-    found = api.inspect(model, tags.split(","))
+            coverage: Annotated[bool, typer.Option(
+                help="Also try what TensorRT would take of each signature.")] = True,
+            python: Python = None, as_json: Json = False) -> None:
+    """Contract, operation counts, what keeps which signature off which backend, and what TensorRT would take."""
+    found = api.inspect(model, tags.split(","), coverage=coverage, python=python)
     if as_json:
         _print_json(found)
         return
-    for name, signature in found.contract.signatures.items():
-        table = Table(title=escape(f"{name}  ({signature.method_name})"), title_justify="left")
-        for heading in ("", "name", "dtype and shape"):
-            table.add_column(heading)
-        for side, tensors in (("input", signature.inputs), ("output", signature.outputs)):
-            for key, tensor in tensors.items():
-                default = f", default {tensor.default}" if tensor.default is not None else ""
-                table.add_row(side, escape(key), escape(f"{tensor}{default}"))
-        _out.print(table)
-        operations = found.signatures[name].operations
-        print(f"{sum(operations.values())} operations: "
-              + ", ".join(f"{op} x{count}" for op, count in list(operations.items())[:10]))
-        for backend, blockers in found.signatures[name].blockers.items():
-            verdict = "; ".join(map(str, blockers)) or "nothing known to keep it off"
-            print(f"  {backend}: {verdict}")
-    contract = found.contract
-    print(f"tags {', '.join(contract.tags)}; {contract.tables} tables; assets "
-          f"{', '.join(contract.assets) or 'none'}; assets.extra {', '.join(contract.extra_assets) or 'none'}; "
-          f"{contract.variable_bytes / 2**20:.1f} MB of variables")
+    terminal.print_inspection(found, _out)
 
 
 @app.command()
@@ -143,19 +131,49 @@ def convert(
     precision: Annotated[str, typer.Option(help="Precision to convert to.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write; must not exist.")],
     samples: Annotated[str | None, typer.Option(help="Calibration samples, for int8.")] = None,
+    ranges: Annotated[Path | None, typer.Option(help="A ranges file to quantize by, instead of samples.")] = None,
+    option: Annotated[list[str], typer.Option(
+        help="NAME=VALUE, an option of the backend as under 'backends' in a config; repeatable.")] = [],  # noqa: B006
     signature: Signatures = [], pad: Padding = [],  # noqa: B006
+    python: Python = None,
 ) -> None:
     """Convert a SavedModel with one backend; it is not judged."""
     made = api.convert(model, backend, precision, output, calibration=samples, signatures=signature,
-                       padding=_padding(pad))
-    print(f"{output}: {made.artifact.kind}, {', '.join(made.artifact.files.values())}")
+                       padding=_padding(pad), ranges=ranges, options=_options(option), python=python)
+    print(f"{output}: {made.artifact.kind}, {', '.join(dict.fromkeys(made.artifact.files.values()))}")
+
+
+@app.command()
+def finalize(
+    candidate: Annotated[Path, typer.Argument(help="A folder that convert wrote, or of a run's candidate.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write; must not exist.")],
+    reference: Annotated[Path | None, typer.Option(help="The original; timed against, where it is here.")] = None,
+    samples: Annotated[str | None, typer.Option(help="Samples, where the candidate brings none.")] = None,
+    calibration: Annotated[str | None, typer.Option(help="Samples for TensorRT's own int8 calibrator.")] = None,
+    tolerance: Tolerances = [], signature: Signatures = [], pad: Padding = [],  # noqa: B006
+    profile: Annotated[list[str], typer.Option(
+        help="INPUT={min: [1, 4], opt: [8, 16], max: [32, 64]} that engines must serve; repeatable.")] = [],  # noqa: B006
+    python: Python = None, as_json: Json = False,
+) -> None:
+    """On the target GPU: build the engines of a candidate converted elsewhere, judge and time it for real."""
+    with terminal.Bars(_err) as bars:
+        bars.stage(f"finalize {candidate}")
+        result = api.finalize(candidate, output, reference=reference, samples=samples, calibration=calibration,
+                              gate=_gate(tolerance) if tolerance else None, signatures=signature,
+                              padding=_padding(pad), profiles=[_profile(text) for text in profile], python=python,
+                              progress=bars.progress)
+    if as_json:
+        _print_json(result)
+    else:
+        terminal.print_finished(result, output, _out)
+    if result.status != "ok":
+        raise GateError(f"{output} was built and is rejected: {result.reason}")
 
 
 @app.command()
 def validate(
     reference: Path, candidate: Path, samples: SamplesOption,
-    tolerance: Annotated[list[str], typer.Option(
-        help="OUTPUT={close: {rtol: 1e-3}}, in the words of the config's gate; repeatable.")] = [],  # noqa: B006
+    tolerance: Tolerances = [],  # noqa: B006
     precision: Annotated[str | None, typer.Option(help="Whose default tolerances apply.")] = None,
     signature: Signatures = [], pad: Padding = [],  # noqa: B006
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML here.")] = None,
@@ -172,6 +190,8 @@ def validate(
         for output in verdict.outputs:
             word = "passes" if output.passed else "FAILS"
             print(f"{output.signature}.{output.output}: {word} ({output.gate})")
+        if verdict.estimate:
+            print(f"{wording.estimated(verdict)}; {verdict.estimate.pending}")
     if not verdict.passed:
         raise GateError(f"rejected: {verdict.reason}")
 
@@ -195,13 +215,7 @@ def benchmark(
     if as_json:
         print(json.dumps({name: r.model_dump(mode="json") for name, r in results.items()}))
         return
-    table = Table("candidate", "signature", "batch", "p50 ms", "original", "p50 ratio [95 %]", "throughput ratio")
-    for name, result in results.items():
-        for b in result.batches:
-            table.add_row(escape(name), escape(b.signature), str(b.batch_size), f"{b.candidate.p50:.2f}",
-                          f"{b.original.p50:.2f}", escape(str(b.ratios["latency_p50"])),
-                          escape(str(b.ratios["throughput"])))
-    _out.print(table)
+    terminal.print_timings(results, _out)
 
 
 @app.command()
@@ -266,9 +280,12 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
 
 
 @app.command("doctor")
-def examine(as_json: Json = False) -> None:
+def examine(
+    python: Annotated[Path | None, typer.Option(help="Look at the packages of this interpreter instead.")] = None,
+    as_json: Json = False,
+) -> None:
     """What this machine can do, what is missing and how to get it."""
-    findings = doctor.examine()
+    findings = doctor.examine(python)
     if as_json:
         print(json.dumps([f.model_dump() for f in findings]))
         return
@@ -346,6 +363,22 @@ def _gate(tolerances: list[str]) -> Gate:
             raise ConfigError(f"--tolerance '{text}': write OUTPUT={{close: {{rtol: 1e-3}}}}, OUTPUT={{exact: true}} "
                               "or another bound of the config's gate")
     return Gate.model_validate({"outputs": outputs})
+
+
+def _profile(text: str) -> dict[str, Extent]:
+    name, _, extent = text.partition("=")
+    try:
+        return {name: Extent.model_validate(yaml.safe_load(extent))}
+    except (yaml.YAMLError, ValidationError):
+        raise ConfigError(f"--profile '{text}': write INPUT={{min: [...], opt: [...], max: [...]}} with "
+                          "1 <= min <= opt <= max in each dimension") from None
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    try:
+        return {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in given)}
+    except yaml.YAMLError:
+        raise ConfigError(f"--option '{given[0]}': write NAME=VALUE") from None
 
 
 def _padding(given: list[str]) -> dict[str, int]:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import ctypes.util
 import os
-import platform
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import psutil
 
+from trt_pipeline import interpreter
+from trt_pipeline.config.schema import Limits
+from trt_pipeline.conversion.tftrt.availability import Availability
+from trt_pipeline.environment import cpu_model, environment
+from trt_pipeline.errors import PipelineError
 from trt_pipeline.frozen import Frozen
-from trt_pipeline.stages.cache import cpu_model, version
+from trt_pipeline.publish import servers
+from trt_pipeline.stages import jobs, worker
+from trt_pipeline.stages.worker import WorkerFailed
+
+_PURPOSES = {"tensorflow": "converts and runs SavedModels", "tf2onnx": "SavedModel to ONNX",
+             "onnx": "reads and writes ONNX", "onnxruntime": "runs ONNX, quantizes to int8",
+             "numpy": "arrays", "pydantic": "what workers are told and answer"}
 
 
 class Finding(Frozen):
@@ -24,15 +35,25 @@ class Finding(Frozen):
     cure: str = ""
 
 
-def examine() -> list[Finding]:
-    """Look at interpreter, libraries, processor, GPU and disk; imports none of the libraries."""
-    python = platform.python_version()
+def examine(python: Path | None = None) -> list[Finding]:
+    """Look at interpreter, libraries, processor, GPU and disk; imports none of the libraries here.
+
+    Args:
+        python: look at this interpreter instead, and at what a backend's workers need there.
+
+    Raises:
+        ConfigError: ``python`` is no interpreter.
+    """
+    if python:
+        other = interpreter.examine(python)
+        there = other.environment
+        return [_python(there), *_packages(there, f"{python} -m pip", "tensorflow", "numpy", "pydantic"),
+                *_tf_trt(other.python), _tensorrt(there)]
+    here = environment()
     return [
-        Finding(what="Python", found=python, ok=python.startswith(("3.10.", "3.11.")), cure="use Python 3.10 or 3.11"),
-        *(_package(*line) for line in (
-            ("tensorflow", "converts and runs SavedModels"), ("tf2onnx", "SavedModel to ONNX"),
-            ("onnx", "reads and writes ONNX"), ("onnxruntime", "runs ONNX, quantizes to int8"))),
-        _tensorflow_build(),
+        _python(here),
+        *_packages(here, "pip", "tensorflow", "tf2onnx", "onnx", "onnxruntime"),
+        *_tf_trt(None),
         _processor(),
         Finding(what="memory", found=f"{psutil.virtual_memory().available / 2**30:.0f} of "
                 f"{psutil.virtual_memory().total / 2**30:.0f} GB free",
@@ -40,21 +61,37 @@ def examine() -> list[Finding]:
         Finding(what="disk", found=f"{shutil.disk_usage('.').free / 2**30:.0f} GB free here",
                 ok=shutil.disk_usage(".").free > 2**30, cure="free at least 1 GB"),
         _gpu(),
-        _tensorrt(),
+        _tensorrt(here),
     ]
 
 
-def _package(name: str, purpose: str) -> Finding:
-    found = version(name)
-    return Finding(what=name, found=f"{found or 'missing'} ({purpose})", ok=bool(found), cure=f"pip install {name}")
+def _python(libraries: dict[str, str]) -> Finding:
+    found = libraries["python"]
+    return Finding(what="Python", found=found, ok=found.startswith(("3.10.", "3.11.")), cure="use Python 3.10 or 3.11")
 
 
-def _tensorflow_build() -> Finding:
-    found = version("tensorflow")
-    major_minor = tuple(int(part) for part in found.split(".")[:2]) if found else (0, 0)
-    has = (2, 14) <= major_minor <= (2, 17)
-    return Finding(what="TF-TRT", found=f"in TensorFlow {found}" if has else "not compiled in", ok=has,
-                   cure="TensorFlow 2.14 to 2.17 has it (the tensorflow wheel)")
+def _packages(libraries: dict[str, str], pip: str, *names: str) -> list[Finding]:
+    return [Finding(what=name, found=f"{libraries.get(name, 'missing')} ({_PURPOSES[name]})", ok=name in libraries,
+                    cure=f"{pip} install {name}") for name in names]
+
+
+def _tf_trt(python: Path | None) -> list[Finding]:
+    """What TF-TRT can do there; asked in a worker, for TensorFlow aborts when it is asked the wrong thing."""
+    with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
+        try:
+            done = worker.run(jobs.examine_tf_trt, {"folder": scratch}, Limits(time_s=120), Path(scratch, "log.txt"),
+                              python=python)
+        except (WorkerFailed, PipelineError) as error:
+            return [Finding(what="TF-TRT", found="none", ok=False, cure=str(error))]
+    there = Availability.model_validate(done.value)
+    versions = f"TensorFlow {there.tensorflow}" + (f", built for TensorRT {there.linked}" if there.linked else "")
+    loaded = f"; loads TensorRT {there.loaded}" if there.loaded else "; finds no TensorRT library"
+    return [
+        Finding(what="TF-TRT convert", found=f"works here ({versions})" if not there.why_not_convert else versions,
+                ok=not there.why_not_convert, cure=there.why_not_convert),
+        Finding(what="TF-TRT finalize", found=(there.gpu_name or "no GPU") + (loaded if there.compiled_in else ""),
+                ok=not there.why_not_finalize, cure=there.why_not_finalize),
+        Finding(what="TF-TRT serve", found=servers.LOADERS["tensorrt-savedmodel"], ok=True)]
 
 
 def _processor() -> Finding:
@@ -81,8 +118,8 @@ def _gpu() -> Finding:
                    cure="everything but building TensorRT engines works without one")
 
 
-def _tensorrt() -> Finding:
-    package, library = version("tensorrt"), ctypes.util.find_library("nvinfer")
+def _tensorrt(libraries: dict[str, str]) -> Finding:
+    package, library = libraries.get("tensorrt"), ctypes.util.find_library("nvinfer")
     found = f"package {package}" if package else library or "none"
     return Finding(what="TensorRT", found=found, ok=bool(package or library),
                    cure="pip install 'trt-pipeline[tensorrt]' on a machine with a GPU")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from trt_pipeline.backends import BACKENDS, backend
-from trt_pipeline.errors import MissingError
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.model import operations, saved_model
 from trt_pipeline.model.contract import Contract
+from trt_pipeline.model.coverage import Coverage
 from trt_pipeline.model.operations import Blocker
 
 
@@ -26,6 +26,8 @@ class Inspection(Frozen):
 
     contract: Contract
     signatures: dict[str, SignatureInspection]
+    coverage: dict[str, dict[str, Coverage | str]] = {}
+    """Backend -> signature -> what it would take over of it, or why nothing; where that was tried."""
 
 
 def inspect(path: Path, tags: tuple[str, ...] = ("serve",)) -> Inspection:
@@ -43,7 +45,8 @@ def inspect(path: Path, tags: tuple[str, ...] = ("serve",)) -> Inspection:
         for backend_name in BACKENDS:
             try:
                 blocked[backend_name] = tuple(operations.blockers(backend(backend_name).blocking(signature, reached)))
-            except ImportError as error:
-                raise MissingError(f"inspect needs the package {error.name}: pip install {error.name}") from None
+            except ModuleNotFoundError as error:
+                why = f"needs the package {error.name}: pip install {error.name}"
+                blocked[backend_name] = (Blocker(op="all", count=len(reached), example=reached[0].name, why=why),)
         found[name] = SignatureInspection(operations=operations.counts(reached), blockers=blocked)
     return Inspection(contract=contract, signatures=found)

@@ -7,6 +7,7 @@ from typing import Literal
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.frozen import Frozen
+from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.parity.judge import Verdict
 
 Status = Literal["ok", "rejected", "failed", "unsupported", "pending-gpu"]
@@ -34,6 +35,8 @@ class CandidateResult(Frozen):
     verdict: Verdict | None = None
     benchmark: BenchmarkResult | None = None
     stages: tuple[StageCost, ...] = ()
+    interpreter: Interpreter | None = None
+    """What made and ran it, where that was not the run's own interpreter (`RunResult.environment`)."""
 
 
 class Publication(Frozen):

@@ -144,18 +144,18 @@ def test_unknown_configuration(run: Run) -> None:
 
 def test_unknown_backend(optimize: Run) -> None:
     assert optimize(None, "--backend", "tensorflo") == (
-        "no backend 'tensorflo': there are original, tensorflow, onnxruntime; did you mean 'tensorflow'?")
+        "no backend 'tensorflo': there are original, tensorflow, onnxruntime, tf-trt; did you mean 'tensorflow'?")
 
 
 def test_unknown_precision(optimize: Run) -> None:
     assert optimize(None, "--precision", "int9") == (
-        "no precision 'int9': there are bf16, fp32, int8, native; did you mean 'int8'?")
+        "no precision 'int9': there are bf16, fp16, fp32, int8, native; did you mean 'int8'?")
 
 
 def test_unknown_backend_in_the_config(optimize: Run, tmp_path: Path) -> None:
     assert optimize({"candidates": ["tensorflow/fp32", "onnxruntim/fp32"]}) == (
         f"{tmp_path / 'demo.yaml'}:9: candidates.1: no backend 'onnxruntim': there are original, tensorflow, "
-        "onnxruntime; did you mean 'onnxruntime'?")
+        "onnxruntime, tf-trt; did you mean 'onnxruntime'?")
 
 
 def test_unknown_precision_in_the_config(optimize: Run, tmp_path: Path) -> None:
@@ -287,6 +287,19 @@ def test_run_with_a_shape_that_does_not_fit(run: Run) -> None:
 def test_convert_into_a_folder_that_exists(run: Run, tmp_path: Path) -> None:
     assert run("convert", DEMO, "--backend", "tensorflow", "--precision", "fp32", "-o", tmp_path) == (
         f"{tmp_path} exists already: name a new folder")
+
+
+def test_convert_under_what_is_no_interpreter(run: Run, tmp_path: Path) -> None:
+    assert run("convert", DEMO, "--backend", "tensorflow", "--precision", "fp32", "-o", tmp_path / "out",
+               "--python", "README.md") == (
+        "README.md is no Python interpreter: name an executable file such as /opt/venv/bin/python")
+
+
+def test_convert_under_an_interpreter_that_lacks_packages(run: Run, bare_python: Path, tmp_path: Path) -> None:
+    assert run("convert", DEMO, "--backend", "tensorflow", "--precision", "fp32", "-o", tmp_path / "out",
+               "--python", bare_python, status=3) == (
+        f"{bare_python} lacks tensorflow, numpy, pydantic: {bare_python} -m pip install tensorflow numpy pydantic")
+    assert not (tmp_path / "out").exists()
 
 
 def test_convert_of_what_the_backend_cannot_take_leaves_nothing(run: Run, tmp_path: Path) -> None:

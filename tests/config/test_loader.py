@@ -56,6 +56,8 @@ def test_the_committed_configurations_load(name: str) -> None:
     (HEAD + "gate:\n  precisions:\n    int8:\n      logits:\n        close: {scald: 0.1}\n",
      "9: unknown key 'gate.precisions.int8.logits.close.scald'; did you mean 'scaled'?"),
     (HEAD + "benchmark: {zzz: 1}\n", "5: unknown key 'benchmark.zzz'; there are batch_sizes, duration_s, threads"),
+    (HEAD + "backends:\n  tensorflow:\n    pyton: /usr/bin/python3\n",
+     "7: unknown key 'backends.tensorflow.pyton'; did you mean 'python'?"),
     # Missing keys.
     ("name: demo\nmodel: m\n", "1: 'samples' is missing"),
     ("\n\nname: demo\nmodel: m\nsamples:\n  calibration: c.npz\n", "5: 'samples.validation' is missing"),
@@ -73,6 +75,12 @@ def test_the_committed_configurations_load(name: str) -> None:
     # Values that mean nothing.
     (HEAD + "candidates: [tensorflow/fp32,\n  tensorflo/fp32]\n", "6: candidates.1: no backend 'tensorflo': "),
     (HEAD + "candidates:\n  - onnxruntime/fp16\n", "6: candidates.0: backend onnxruntime has no precision 'fp16': "),
+    (HEAD + "backends:\n  tensorflo:\n    options: {}\n",
+     "6: backends.tensorflo: no backend 'tensorflo' to configure: there are "),
+    (HEAD + "backends:\n  original:\n    python: /usr/bin/python3\n",
+     "6: backends.original: no backend 'original' to configure: there are "),
+    (HEAD + "backends:\n  tensorflow:\n    python: README.md\n",
+     "7: backends.tensorflow.python: README.md is no Python interpreter: name an executable file such as "),
     (HEAD + "objective: latency@1\n", "5: objective: an objective is METRIC@BATCH with METRIC one of "),
     (HEAD + "targets:\n  - kind: triton\n    version: new\n", "6: targets.0: 'new' is not a server version such as "),
     (HEAD.replace("demo\n", "../demo\n", 1), "1: name: a name is letters, digits, '_', '.' and '-', and starts"),

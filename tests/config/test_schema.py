@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from trt_pipeline.config.schema import Config, SampleSources, Target, candidates_of
+from trt_pipeline.config.schema import BackendSettings, Config, SampleSources, Target, candidates_of
 from trt_pipeline.errors import ConfigError
 
 LEAST: dict[str, Any] = {"name": "demo", "model": "models/demo/1", "samples": {"validation": "v.npz"}}
@@ -26,6 +27,17 @@ def test_name_model_and_samples_are_enough() -> None:
     assert (config.objective_metric, config.objective_batch) == ("latency_p50", 1)
     assert config.targets == (Target(kind="tf-serving", version="2.14"),)
     assert config.keep is None
+
+
+def test_an_interpreter_is_where_its_link_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtual environment's ``python`` is a link out of it: followed, it would be another environment's."""
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in ("python", "~/python", str(tmp_path / "python")):
+        config = Config.model_validate(LEAST | {"backends": {"tensorflow": {"python": given}}})
+        assert config.settings_of("tensorflow").python == tmp_path / "python"
+    assert config.settings_of("onnxruntime") == BackendSettings()
 
 
 @pytest.mark.parametrize("name", ["demo", "en-ko_2.1", "0", "a" * 128, "a..b"])

@@ -8,6 +8,7 @@ from tests.publish.candidates import ORIGINAL, candidate, judged, ratio, timed
 from trt_pipeline.benchmarking.statistics import Ratio
 from trt_pipeline.config.schema import Config, Target
 from trt_pipeline.errors import ConfigError
+from trt_pipeline.parity.judge import Estimate, SurgeryVerdict
 from trt_pipeline.publish.select import check_targets, choose, fastest, pareto_front, parity_error
 
 SERVING = Target(kind="tf-serving", version="2.14")
@@ -143,3 +144,32 @@ def test_the_front_leaves_out_what_another_beats_in_both() -> None:
 def test_equals_stand_on_the_front_together() -> None:
     field = [candidate(name, ratio(2.0), verdict=judged(error=0.1)) for name in ("a", "b")]
     assert [c.name for c in pareto_front(field, OBJECTIVE)] == ["a", "b"]
+
+
+# --- Candidates that only a GPU can run ---
+
+GPU_SERVING = Target(kind="tf-serving", version="2.14.1-gpu")
+ESTIMATED = judged(error=0.001).model_copy(update={"estimate": Estimate(
+    pending="no GPU here", surgery=SurgeryVerdict(passed=True, reason="", error=0.0))})
+
+
+def test_of_accepted_estimates_the_narrowest_precision_goes_to_servers_with_a_gpu() -> None:
+    field = (ORIGINAL, candidate("onnxruntime/fp32", ratio(4.0), kind="onnx"),
+             *(candidate(f"tf-trt/{precision}", kind="tensorrt-savedmodel", verdict=ESTIMATED)
+               for precision in ("fp32", "int8", "fp16")))
+    choice = choose(GPU_SERVING, field, OBJECTIVE)
+    assert choice.candidate == "tf-trt/int8"
+    assert "has been measured on a GPU" in choice.why
+    assert choose(SERVING, field, OBJECTIVE).candidate == "original", "a server without a GPU cannot load it"
+
+
+def test_what_is_pending_is_not_published() -> None:
+    pending = candidate("tf-trt/fp16", kind="tensorrt-savedmodel", verdict=ESTIMATED, status="rejected")
+    field = (ORIGINAL, pending.model_copy(update={"status": "pending-gpu"}))
+    assert choose(GPU_SERVING, field, OBJECTIVE).candidate == "original"
+
+
+def test_one_that_was_measured_on_its_gpu_is_chosen_by_its_speed() -> None:
+    field = (ORIGINAL, candidate("tf-trt/fp32", ratio(2.0), kind="tensorrt-savedmodel", verdict=judged(error=0.0)),
+             candidate("tf-trt/fp16", ratio(3.0), kind="tensorrt-savedmodel", verdict=judged(error=0.001)))
+    assert choose(GPU_SERVING, field, OBJECTIVE).candidate == "tf-trt/fp16"

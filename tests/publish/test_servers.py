@@ -27,11 +27,12 @@ def test_numbers_that_only_python_takes_for_numbers_are_no_version(text: str) ->
 
 @pytest.mark.parametrize(("server", "version", "kinds"), [
     ("tf-serving", "2.14", {"savedmodel"}),
-    ("tf-serving", "2.17.1-gpu", {"savedmodel"}),
-    ("triton", "22.08", {"onnx", "savedmodel"}),
-    ("triton", "24.10", {"onnx", "savedmodel"}),
-    ("triton", "25.02", {"onnx", "savedmodel"}),
-    ("triton", "25.02.1", {"onnx", "savedmodel"}),
+    ("tf-serving", "2.17.1-gpu", {"savedmodel", "tensorrt-savedmodel"}),
+    ("tf-serving", "2.18-gpu", {"savedmodel"}),
+    ("triton", "22.08", {"onnx", "savedmodel", "tensorrt-savedmodel"}),
+    ("triton", "24.10", {"onnx", "savedmodel", "tensorrt-savedmodel"}),
+    ("triton", "25.02", {"onnx", "savedmodel", "tensorrt-savedmodel"}),
+    ("triton", "25.02.1", {"onnx", "savedmodel", "tensorrt-savedmodel"}),
     ("triton", "25.03", {"onnx"}),
     ("triton", "26.1", {"onnx"}),
 ])

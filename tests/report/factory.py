@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.benchmarking.interleaved import BatchResult, BenchmarkResult
 from trt_pipeline.benchmarking.statistics import Latency, Ratio
+from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.model.contract import Contract, SignatureContract, TensorContract
 from trt_pipeline.parity.compare import Figures, OutputVerdict, Worst
 from trt_pipeline.parity.judge import Verdict
@@ -117,7 +119,9 @@ def mixed() -> RunResult:
         judged(f"onnxruntime/{HOSTILE}", 4.7, 0.3, f"serve.scores: {HOSTILE}"),
         candidate("onnxruntime/fp32", "rejected", "serve.scores: shape [1, 2] instead of [1, 3]",
                   verdict=incomparable("shape [1, 2] instead of [1, 3] (batch 1)"), benchmark=benchmark(9.0)),
-        candidate("tf-trt/fp16", "failed", f"convert: worker killed {HOSTILE}"),
+        candidate("tf-trt/fp16", "failed", f"convert: worker killed {HOSTILE}", interpreter=Interpreter(
+            python=Path("/opt/tf217/bin/python"),
+            environment={"python": "3.10.13", "cores": "2", "tensorflow": "2.17.1"})),
         candidate("tf-trt/int8", "unsupported", "TensorRT needs a GPU; none here"),
         candidate("tensorrt/fp16", "pending-gpu", "its engine is built on the target by 'trt-pipeline finalize'"),
     ), (PUBLISHED, Publication(target="triton 25.06", candidate=None, why=f"no candidate passed {HOSTILE}")))

@@ -166,6 +166,7 @@ def test_every_corner_the_noise_the_stages_and_the_digests_are_there(mixed: str)
     words = Page(mixed).words
     for expected in ("shortest + longest", "no float64 run: it uses look-up tables", "2.6e-07", "kept from before",
                      "Some CPU @ 2.5 GHz", "not installed", "9bcb0881" * 8, "164364ed" * 8,
+                     "/opt/tf217/bin/python: python 3.10.13, tensorflow 2.17.1",
                      "trt-pipeline optimize demo", "batch max [0..7], sample 3, index [8]: expected 3540, got 4259"):
         assert expected in words, expected
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import time
 from typing import Any
 
@@ -54,6 +55,11 @@ def answer(progress: Any, value: Any) -> Any:
     for done in range(3):
         progress(done + 1, 3)
     return {"value": value, "parent": os.getppid()}
+
+
+def loaded(**_: Any) -> list[str]:
+    """Packages in this worker before its work begins."""
+    return sorted({name.partition(".")[0] for name in sys.modules})
 
 
 def spawn_sleeper(progress: Any, pid_file: str) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from trt_pipeline.environment import version
 from trt_pipeline.stages import cache
-from trt_pipeline.stages.cache import StageCache, key_of, version
+from trt_pipeline.stages.cache import StageCache, key_of
 
 KEY = "0123456789abcdef" * 4
 

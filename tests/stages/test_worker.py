@@ -11,7 +11,7 @@ import pytest
 
 from tests.stages import faults
 from trt_pipeline.config.schema import Limits
-from trt_pipeline.errors import ModelError
+from trt_pipeline.errors import MissingError, ModelError
 from trt_pipeline.stages import jobs, worker
 from trt_pipeline.stages.worker import WorkerFailed
 
@@ -54,6 +54,21 @@ def test_last_words_of_a_crash_are_in_the_reason(tmp_path: Path) -> None:
 def test_errors_of_ours_keep_their_type(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model at /nowhere"):
         worker.run(jobs.inspect, {"model": "/nowhere", "tags": ["serve"], "folder": ""}, ROOMY, tmp_path / "log.txt")
+
+
+def test_an_interpreter_without_the_packages_is_one_line(bare_python: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingError) as failure:
+        worker.run(jobs.inspect, {}, ROOMY, tmp_path / "log.txt", python=bare_python)
+    assert str(failure.value) == (f"{bare_python} lacks tensorflow, numpy, pydantic: "
+                                  f"{bare_python} -m pip install tensorflow numpy pydantic")
+
+
+def test_what_a_worker_imports_is_in_the_smallest_environment(tmp_path: Path) -> None:
+    """Another interpreter needs TensorFlow, numpy and pydantic; what only the run needs, it has not."""
+    packages = worker.run(faults.loaded, {}, ROOMY, tmp_path / "log.txt").value
+    assert {"numpy", "pydantic"} <= set(packages)
+    assert {"tensorflow", "onnx", "tf2onnx", "onnxruntime", "psutil", "yaml", "jinja2", "rich", "typer"}.isdisjoint(
+        packages)
 
 
 def test_a_stopped_worker_leaves_no_process(tmp_path: Path) -> None:

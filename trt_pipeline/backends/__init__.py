@@ -14,6 +14,7 @@ BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "original": ("original", "Original", ("native",)),
     "tensorflow": ("tensorflow", "TensorFlow", ("fp32", "bf16")),
     "onnxruntime": ("onnxruntime", "OnnxRuntime", ("fp32", "int8")),
+    "tf-trt": ("tf_trt", "TfTrt", ("fp32", "fp16", "int8")),
 }
 
 

@@ -7,7 +7,7 @@ here. Nothing outside a backend's file asks which backend it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal
@@ -15,14 +15,22 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from trt_pipeline.errors import InputError, Unsupported
+from trt_pipeline.errors import ConfigError, InputError, Unsupported
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.model.contract import Contract, SignatureContract
+from trt_pipeline.model.coverage import Coverage
 from trt_pipeline.model.operations import Operation
 from trt_pipeline.samples.store import without_bfloat16
 
 Array = npt.NDArray[Any]
-ArtifactKind = Literal["savedmodel", "onnx"]
+Progress = Callable[[int, int], None]
+Request = tuple[str, dict[str, Array]]
+"""A signature and one batch of its inputs by name."""
+# A "tensorrt-savedmodel" has TensorRT segments: only a server on a GPU, with TF-TRT, can load it.
+ArtifactKind = Literal["savedmodel", "onnx", "tensorrt-savedmodel"]
+# What can run where an artifact cannot: its graph surgery alone, what its precision does to it, or
+# the former while it writes down how large its numbers become.
+StandIn = Literal["surgery", "estimate", "magnitudes"]
 
 
 class Artifact(Frozen):
@@ -33,6 +41,12 @@ class Artifact(Frozen):
     """Signature -> its file or folder, relative to the artifact's folder."""
     description: dict[str, Any] = {}
     """Facts worth showing: operation counts, the share that runs in the asked precision, ..."""
+    coverage: dict[str, Coverage] = {}
+    """Signature -> what of it the backend took over, where that is not simply everything."""
+    unestimated: str = ""
+    """Why what its precision does cannot be estimated where it cannot run; empty where it can."""
+    built: dict[str, str] = {}
+    """What its engines were built with (GPU, TensorRT, TensorFlow); empty where nothing is to be built, or was."""
 
 
 class ConversionRequest(Frozen):
@@ -122,6 +136,8 @@ class Backend(ABC):
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
     kind: ClassVar[ArtifactKind]
+    finalizes: ClassVar[bool] = False
+    """Whether what it makes is only complete once `finalize` has built it for the GPU at hand."""
 
     def support(self, contract: Contract, precision: str) -> Support:
         """Whether this backend has ``precision`` for ``contract`` here and now."""
@@ -148,6 +164,49 @@ class Backend(ABC):
     def blocking(self, signature: SignatureContract, operations: Iterable[Operation]) -> list[tuple[Operation, str]]:
         """The operations that keep ``signature`` off this backend, each with why."""
         return []
+
+    def check_options(self, given: dict[str, Any]) -> None:
+        """Raise ConfigError where ``given``, from the config's ``backends`` section, is not what there is."""
+        if given:
+            raise ConfigError(f"backend {self.name} has no options: leave out {', '.join(given)}")
+
+    def why_pending(self, artifact: Artifact) -> str:
+        """Why ``artifact`` cannot run for real on this machine; empty where it can."""
+        return ""
+
+    def finalize(self, artifact: Artifact, folder: Path, contract: Contract, requests: Sequence[Request],
+                 calibration: Iterable[Request], target: Path, progress: Progress) -> Artifact:
+        """Build ``artifact`` for this machine's GPU into the new folder ``target``.
+
+        Args:
+            requests: what serving will see, in every shape that it will have.
+            calibration: calibration samples, one at a time.
+
+        Raises:
+            RuntimeError: something could not be built.
+        """
+        raise NotImplementedError(f"what {self.name} makes is complete")
+
+    def write_stand_in(self, artifact: Artifact, folder: Path, target: Path, kind: StandIn,
+                       magnitudes: Path | None = None) -> None:
+        """Write the SavedModel ``target`` that stands in for ``artifact`` where `why_pending` says it cannot run.
+
+        Args:
+            magnitudes: file that a stand-in of kind "magnitudes" writes to.
+        """
+        raise NotImplementedError(f"what {self.name} makes runs everywhere")
+
+    def magnitudes(self, file: Path) -> dict[str, float]:
+        """Tensor -> largest magnitude, from what a stand-in of kind "magnitudes" wrote."""
+        raise NotImplementedError(f"what {self.name} makes runs everywhere")
+
+    def coverage_of(self, model: Path, contract: Contract) -> dict[str, Coverage | str]:
+        """Signature -> what this backend would take of it, or why it would take nothing; by trying.
+
+        Raises:
+            Unsupported: this machine cannot try.
+        """
+        return {}
 
     def support_impl(self, contract: Contract, precision: str) -> Support:
         """What depends on machine and model; by default nothing does."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ _REWRITTEN_OPS = frozenset({
     "TensorListElementShape", "TensorListLength", "EmptyTensorList", "TensorListPushBack", "TensorListPopBack",
 })
 _TABLE_PREFIXES = ("HashTable", "MutableHashTable", "LookupTable", "AnonymousHashTable", "InitializeTable")
+_PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 # Batches that int8 calibration reads at most: ranges settle long before.
 _CALIBRATION_SAMPLES = 128
 
@@ -52,6 +55,10 @@ class OnnxRuntime(Backend):
         return found
 
     def support_impl(self, contract: Contract, precision: str) -> Support:
+        lacking = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+        if lacking:
+            return Support(ok=False, reason=f"{sys.executable} lacks {', '.join(lacking)}: {sys.executable} -m pip "
+                                            f"install {' '.join(lacking)}")
         for signature in contract.signatures.values():
             for name, tensor in (signature.inputs | signature.outputs).items():
                 if tensor.dtype == "string":

@@ -30,7 +30,8 @@ class SavedModelRunner(Runner):
 
         tensors = {name: tf.constant(value) for name, value in feeds.items()}
         outputs = self.function(signature)(**tensors)
-        return {name: as_array(value) for name, value in outputs.items()}
+        # In the contract's order: TensorFlow 2.21 has them in any.
+        return {name: as_array(outputs[name]) for name in sorted(outputs)}
 
     def function(self, signature: str) -> Any:
         """The loaded `ConcreteFunction` of ``signature``."""

@@ -9,7 +9,7 @@ from typing import Any
 from trt_pipeline.backends.base import Artifact, Backend, ConversionRequest, Runner
 from trt_pipeline.backends.saved_model_runner import SavedModelRunner
 from trt_pipeline.conversion import freeze, grappler, rebuild
-from trt_pipeline.conversion.freeze import FrozenSignature
+from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.errors import Unsupported
 from trt_pipeline.model.contract import Contract
 
@@ -29,7 +29,7 @@ class TensorFlow(Backend):
         import tensorflow as tf
 
         loaded = tf.saved_model.load(str(request.model), tags=list(request.tags))
-        rewritten: dict[str, FrozenSignature] = {}
+        rewritten: dict[str, SignatureGraph] = {}
         description: dict[str, Any] = {}
         for name in request.signatures:
             try:
@@ -47,7 +47,7 @@ class TensorFlow(Backend):
     def load(self, artifact: Artifact, folder: Path, contract: Contract, threads: int | None = None) -> Runner:
         return SavedModelRunner(contract, folder / next(iter(artifact.files.values())), threads)
 
-    def _rewrite(self, function: Any, precision: str) -> FrozenSignature:
+    def _rewrite(self, function: Any, precision: str) -> SignatureGraph:
         frozen = freeze.freeze(function)
         inputs = [*frozen.inputs.values(), *(f"{name}:0" for name in frozen.resources)]
         outputs = list(frozen.outputs.values())
@@ -57,7 +57,7 @@ class TensorFlow(Backend):
         return replace(frozen, graph_def=graph_def)
 
 
-def _sizes(frozen: FrozenSignature, precision: str) -> dict[str, int]:
+def _sizes(frozen: SignatureGraph, precision: str) -> dict[str, int]:
     facts = {"nodes": len(frozen.graph_def.node), "bytes": frozen.graph_def.ByteSize()}
     if precision == "bf16":
         facts["casts to bfloat16"] = grappler.casts_to_bfloat16(frozen.graph_def)

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Runner
 from trt_pipeline.benchmarking.runner_process import Side
-from trt_pipeline.errors import one_line
+from trt_pipeline.errors import MissingError, one_line
 from trt_pipeline.parentage import die_with
 from trt_pipeline.samples.store import Samples
 
@@ -20,8 +20,12 @@ from trt_pipeline.samples.store import Samples
 def serve(requests: TextIO, answers: TextIO) -> None:
     """Load what the first line names, then answer every other."""
     side = Side.model_validate_json(next(requests))
+    chosen = backend(side.backend)
+    if why := chosen.why_pending(side.artifact):
+        _answer(answers, {"error": f"{side.backend} cannot be timed here: {why}", "kind": MissingError.__name__})
+        return
     started = time.perf_counter()
-    runner = backend(side.backend).load(side.artifact, side.folder, side.contract, side.threads)
+    runner = chosen.load(side.artifact, side.folder, side.contract, side.threads)
     runner.activate()
     _answer(answers, {"load_s": time.perf_counter() - started})
     samples = {name: Samples(folder, side.padding) for name, folder in side.samples.items()}

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from trt_pipeline import interpreter
 from trt_pipeline.backends.base import Artifact
+from trt_pipeline.errors import ERROR_TYPES
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.model.contract import Contract
 
@@ -28,6 +29,8 @@ class Side(Frozen):
     samples: dict[str, Path]
     padding: dict[str, int]
     threads: int | None = None
+    python: Path | None = None
+    """The interpreter to run it under; this one by default."""
 
 
 class RunnerProcess:
@@ -36,8 +39,8 @@ class RunnerProcess:
     def __init__(self, side: Side) -> None:
         self.side = side
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "trt_pipeline.benchmarking.runner_main", str(os.getpid())],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            interpreter.command(side.python, "trt_pipeline.benchmarking.runner_main", str(os.getpid())),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=interpreter.variables(side.python))
 
     def __enter__(self) -> RunnerProcess:
         return self
@@ -72,6 +75,8 @@ class RunnerProcess:
         if not line:
             raise RuntimeError(f"the {self.side.backend} runner died with status {self._process.wait()}")
         answer = json.loads(line)
+        if answer.get("kind") in ERROR_TYPES:
+            raise ERROR_TYPES[answer["kind"]](answer["error"])
         if "error" in answer:
             raise RuntimeError(f"the {self.side.backend} runner: {answer['error']}")
         return answer

@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from trt_pipeline.backends import BACKENDS
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.frozen import Frozen
+from trt_pipeline.interpreter import PythonPath
 from trt_pipeline.parity.tolerance import PRECISION_BOUNDS, Gate
 from trt_pipeline.publish import servers
+from trt_pipeline.samples.profiles import Profile
 from trt_pipeline.suggest import did_you_mean
 
 METRICS = ("latency_p50", "latency_p90", "latency_p99", "throughput")
@@ -35,6 +37,14 @@ def _candidate(text: str) -> str:
         raise ValueError(f"backend {backend} has no precision '{precision}': it has {', '.join(known)}"
                          f"{did_you_mean(precision, known)}")
     return text
+
+
+def _configurable(name: str) -> str:
+    """A backend that has settings: any but the original, which is what the run's own interpreter says."""
+    known = [backend for backend in BACKENDS if backend != "original"]
+    if name not in known:
+        raise ValueError(f"no backend '{name}' to configure: there are {', '.join(known)}{did_you_mean(name, known)}")
+    return name
 
 
 Name = Annotated[str, AfterValidator(_safe_name)]
@@ -88,6 +98,15 @@ class SampleSources(Frozen):
         return given.get(signature) if isinstance(given, dict) else given
 
 
+class BackendSettings(Frozen):
+    """What one backend's candidates are made with."""
+
+    python: PythonPath | None = None
+    """Interpreter of its workers, where its libraries are not those of the run's own."""
+    options: dict[str, JsonValue] = {}
+    """Handed to its conversions as they are."""
+
+
 class BenchmarkSettings(Frozen):
     """How candidates are timed against the original."""
 
@@ -132,13 +151,19 @@ class Config(Frozen):
     """Signatures to optimize and judge; all by default."""
     candidates: tuple[Candidate, ...] = ()
     """``backend/precision`` each; all that there are by default."""
+    backends: dict[Annotated[str, AfterValidator(_configurable)], BackendSettings] = {}
     samples: SampleSources
     padding: dict[str, int] = {}
     """Input -> the value that fills samples up to a common width; batches are trimmed to true lengths."""
     gate: Gate = Gate()
+    profiles: tuple[Profile, ...] = ()
+    """Shapes that TensorRT engines must serve; those of the validation samples and their corners always."""
     benchmark: BenchmarkSettings = BenchmarkSettings()
     max_batch_size: int = Field(32, ge=1)
     """Largest batch that parity is judged at and that servers are told of."""
+    accept_estimates: bool = False
+    """Publish candidates that only a GPU can run on what was estimated without one: for a machine that
+    has none, and servers that do."""
     objective: str = "latency_p50@1"
     targets: tuple[Target, ...] = (Target(kind="tf-serving", version="2.14"),)
     serving: Path = Path("serving")
@@ -178,6 +203,10 @@ class Config(Frozen):
             raise ValueError(f"objective {self.objective} is not measured: "
                              f"add {self.objective_batch} to benchmark.batch_sizes")
         return self
+
+    def settings_of(self, backend: str) -> BackendSettings:
+        """The settings of one backend."""
+        return self.backends.get(backend, BackendSettings())
 
     @property
     def objective_metric(self) -> str:

@@ -1,4 +1,4 @@
-"""Freeze one signature: variables become constants, loop and branch bodies included."""
+"""One signature as a graph of its own: frozen (variables become constants, in bodies too) or with its variables."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 
 # A GraphDef is one protobuf message, and those end at 2 GiB; the rest is for the graph itself.
 LARGEST_FROZEN_BYTES = 2**31 - 2**26
+_TABLES = frozenset({"HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "MutableDenseHashTable",
+                     "MutableDenseHashTableV2", "MutableHashTableOfTensors", "MutableHashTableOfTensorsV2"})
 
 
 @dataclass(frozen=True)
-class FrozenSignature:
+class SignatureGraph:
     """A signature as a graph of its own.
 
     ``inputs`` and ``outputs`` map the signature's names to tensor names of ``graph_def``.
-    ``resources`` maps placeholder node names of ``graph_def`` to the tables' handles that the
-    original function had captured there.
+    ``resources`` maps placeholder node names of ``graph_def`` to the handles that the original
+    function had captured there: tables, and the variables that were not frozen.
     """
 
     graph_def: graph_pb2.GraphDef
@@ -31,7 +33,7 @@ class FrozenSignature:
     resources: dict[str, Any]
 
 
-def freeze(function: tf.types.experimental.ConcreteFunction) -> FrozenSignature:
+def freeze(function: tf.types.experimental.ConcreteFunction) -> SignatureGraph:
     """Freeze a signature of a loaded SavedModel.
 
     TensorFlow's own `convert_variables_to_constants_v2` rebuilds a function from the frozen graph
@@ -44,11 +46,11 @@ def freeze(function: tf.types.experimental.ConcreteFunction) -> FrozenSignature:
     """
     from tensorflow.python.framework import convert_to_constants
 
-    if changing := _assignments(function):
-        raise Unsupported(f"it changes variables when it is called ({changing})")
     size = sum(v.shape.num_elements() * v.dtype.size for v in function.graph.variables)
     if size > LARGEST_FROZEN_BYTES:
         raise Unsupported(f"its variables hold {size / 2**30:.1f} GiB, and a frozen graph ends at 2 GiB")
+    _refuse_assignments(function)
+    _forget_initializers(function)
     try:
         data = convert_to_constants._FunctionConverterDataInEager(
             func=function, lower_control_flow=False, aggressive_inlining=True)
@@ -57,9 +59,36 @@ def freeze(function: tf.types.experimental.ConcreteFunction) -> FrozenSignature:
         raise Unsupported(f"TensorFlow cannot freeze it: {one_line(error)}") from error
     for body in graph_def.library.function:
         _gather_from_constants(body.node_def)
+    return _of_function(graph_def, function)
+
+
+def inline(function: tf.types.experimental.ConcreteFunction) -> SignatureGraph:
+    """A signature of a loaded SavedModel with its calls inlined and its variables left as they are.
+
+    Raises:
+        Unsupported: TensorFlow cannot inline the graph.
+    """
+    from tensorflow.python.framework import convert_to_constants
+
+    _refuse_assignments(function)
+    _forget_initializers(function)
+    try:
+        graph_def = convert_to_constants._run_inline_graph_optimization(
+            function, lower_control_flow=False, aggressive_inlining=True)
+    except (ValueError, RuntimeError) as error:
+        raise Unsupported(f"TensorFlow cannot inline it: {one_line(error)}") from error
+    return _of_function(graph_def, function)
+
+
+def _of_function(graph_def: graph_pb2.GraphDef, function: Any) -> SignatureGraph:
+    """``graph_def``, made from ``function``, with the names that the signature gives its tensors."""
     for node in every_node(graph_def):
         node.device = ""
     # Loops stay functions here ('_lower_using_switch_merge' is False): tf2onnx knows them in that form.
+    own_tables = [node.name for node in graph_def.node if node.op in _TABLES]
+    if own_tables:
+        raise Unsupported(f"it makes its look-up table {own_tables[0]} itself, as TensorFlow 1 exports do, and "
+                          "rewritten it would not be filled")
     left = {node.name for node in graph_def.node if node.op == "Placeholder"}  # what was not frozen
     captured = {internal.op.name: external for external, internal in function.graph.captures
                 if internal.op.name in left}
@@ -70,7 +99,20 @@ def freeze(function: tf.types.experimental.ConcreteFunction) -> FrozenSignature:
     # A function's flat outputs stand in the order of their sorted names.
     outputs = {key: tensor.name
                for key, tensor in zip(sorted(function.structured_outputs), function.outputs, strict=True)}
-    return FrozenSignature(graph_def, inputs, outputs, captured)
+    return SignatureGraph(graph_def, inputs, outputs, captured)
+
+
+def _refuse_assignments(function: Any) -> None:
+    """Frozen or rewritten, a signature that writes to variables would no longer do so."""
+    if changing := _assignments(function):
+        raise Unsupported(f"it changes variables when it is called ({changing})")
+
+
+def _forget_initializers(function: Any) -> None:
+    """Drop the names of operations that set up tables: TF1 exports have them, their signatures' graphs do not,
+    and TensorFlow refuses a graph that names what it lacks (Estimators with string labels)."""
+    for collection in ("table_initializer", "saved_model_main_op", "legacy_init_op"):
+        function.graph.clear_collection(collection)
 
 
 def _assignments(function: tf.types.experimental.ConcreteFunction) -> str:
@@ -88,6 +130,10 @@ def _argument(key: str, spec: Any, by_name: dict[str, Any], function: Any) -> An
     for tensor in by_name.values():
         if tensor.op.node_def.attr["_user_specified_name"].s.decode() in (key, spec.name):
             return tensor
+    # A TF1 signature gives its own names to the leading inputs, whatever the graph calls them.
+    keywords = list(getattr(function, "_arg_keywords", ()))
+    if key in keywords and function.inputs[keywords.index(key)].op.name in by_name:
+        return function.inputs[keywords.index(key)]
     raise Unsupported(f"its input '{key}' cannot be found in the graph of {function.name!r}")
 
 

@@ -9,6 +9,7 @@ from trt_pipeline.errors import Unsupported
 
 if TYPE_CHECKING:
     from tensorflow.core.framework import graph_pb2
+    from tensorflow.core.protobuf import config_pb2
 
 # Passes whose result is plain TensorFlow ops. Fusion into `_Fused*` ops is left to the runtime,
 # which does it for the machine that it is on. 'layout' is the runtime's too: it depends on a GPU.
@@ -44,12 +45,25 @@ def casts_to_bfloat16(graph_def: graph_pb2.GraphDef) -> int:
     return sum(n.op == "Cast" and n.attr["DstT"].type == types_pb2.DT_BFLOAT16 for n in every_node(graph_def))
 
 
-def _run(graph_def: graph_pb2.GraphDef, inputs: list[str], outputs: list[str], passes: tuple[str, ...],
-         bfloat16: bool = False) -> graph_pb2.GraphDef:
+def run(graph_def: graph_pb2.GraphDef, inputs: list[str], outputs: list[str],
+        config: config_pb2.ConfigProto) -> graph_pb2.GraphDef:
+    """Run the passes that ``config`` names; an optimizer that fails only logs, and the graph stays as it was."""
     import tensorflow as tf
-    from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
     from tensorflow.python.grappler import tf_optimizer
     from tensorflow.python.training import saver
+
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        meta_graph = saver.export_meta_graph(graph_def=graph_def, graph=graph)
+    # What Grappler must not touch: the names listed under the train_op collection.
+    meta_graph.collection_def["train_op"].node_list.value.extend([*inputs, *outputs])
+    # The TensorRT pass crashes the process under any other graph_id.
+    return tf_optimizer.OptimizeGraph(config, meta_graph, graph_id=b"tf_graph")
+
+
+def _run(graph_def: graph_pb2.GraphDef, inputs: list[str], outputs: list[str], passes: tuple[str, ...],
+         bfloat16: bool = False) -> graph_pb2.GraphDef:
+    from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
     config = config_pb2.ConfigProto()
     rewrite = config.graph_options.rewrite_options
@@ -60,9 +74,4 @@ def _run(graph_def: graph_pb2.GraphDef, inputs: list[str], outputs: list[str], p
         rewrite.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
         rewrite.optimizers.append("auto_mixed_precision_onednn_bfloat16")
     rewrite.optimizers.extend(passes)
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name="")
-        meta_graph = saver.export_meta_graph(graph_def=graph_def, graph=graph)
-    # What Grappler must not touch: the names listed under the train_op collection.
-    meta_graph.collection_def["train_op"].node_list.value.extend([*inputs, *outputs])
-    return tf_optimizer.OptimizeGraph(config, meta_graph, graph_id=b"tf_graph")
+    return run(graph_def, inputs, outputs, config)

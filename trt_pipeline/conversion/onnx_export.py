@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trt_pipeline.conversion.freeze import FrozenSignature
+from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.conversion.nodes import every_node
 from trt_pipeline.conversion.onnx_loops import hoist_loop_constants
 from trt_pipeline.conversion.weights import Weights, strip_weights
@@ -28,7 +28,7 @@ _LARGEST_INLINE_BYTES = 2**28
 _CONTROL_FLOW = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
 
 
-def export(frozen: FrozenSignature, signature: SignatureContract, target: Path) -> dict[str, Any]:
+def export(frozen: SignatureGraph, signature: SignatureContract, target: Path) -> dict[str, Any]:
     """Write ``target`` (``*.onnx``) with the signature's own input and output names.
 
     tf2onnx copies the whole graph, weights and all, before each of its passes (9.9 GB for
@@ -68,7 +68,7 @@ def _has_control_flow(graph_def: graph_pb2.GraphDef) -> bool:
     return any(node.op in _CONTROL_FLOW for node in every_node(graph_def))
 
 
-def _convert(graph_def: graph_pb2.GraphDef, frozen: FrozenSignature, stripped: list[str],
+def _convert(graph_def: graph_pb2.GraphDef, frozen: SignatureGraph, stripped: list[str],
              signature: SignatureContract) -> onnx.ModelProto:
     import tensorflow as tf
     from tf2onnx import optimizer, tf_loader, tfonnx

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trt_pipeline.conversion.freeze import FrozenSignature
+from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.conversion.nodes import every_node
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import differences
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tensorflow.core.framework import graph_pb2
 
 
-def write(loaded: Any, rewritten: dict[str, FrozenSignature], original: Path, tags: tuple[str, ...],
-          target: Path) -> None:
+def write(loaded: Any, rewritten: dict[str, SignatureGraph], original: Path, tags: tuple[str, ...],
+          target: Path, engines: dict[str, Any] | None = None) -> None:
     """Save ``loaded`` with the signatures in ``rewritten`` replaced, and the others as they were.
 
     Names, order, dtypes, shapes, default values and method names of all signatures, the tables
@@ -28,6 +28,7 @@ def write(loaded: Any, rewritten: dict[str, FrozenSignature], original: Path, ta
         rewritten: signature name -> its new graph.
         original: folder of the original SavedModel.
         target: folder to write; must not exist.
+        engines: resources to save along, by name: built TensorRT engines.
 
     Raises:
         RuntimeError: the written model's contract differs; the differences are named.
@@ -46,6 +47,8 @@ def write(loaded: Any, rewritten: dict[str, FrozenSignature], original: Path, ta
         module.resources = _captured_resources(loaded, signatures.values())
     else:
         module.original = loaded
+    if engines:
+        module.trt_engine_resources = engines
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(target), signatures=signatures, options=options)
     _restore_signature_defs(original, tags, target)
@@ -56,7 +59,7 @@ def write(loaded: Any, rewritten: dict[str, FrozenSignature], original: Path, ta
         raise RuntimeError("the written model breaks the contract: " + "; ".join(broken))
 
 
-def _to_function(function: Any, frozen: FrozenSignature, prefix: str) -> tf.types.experimental.ConcreteFunction:
+def _to_function(function: Any, frozen: SignatureGraph, prefix: str) -> tf.types.experimental.ConcreteFunction:
     """The frozen graph as a function with the keywords and output names of ``function``."""
     import tensorflow as tf
     from tensorflow.python.eager import wrap_function
@@ -99,13 +102,20 @@ def _ready_to_save(graph_def: graph_pb2.GraphDef, prefix: str) -> graph_pb2.Grap
 
 
 def _captured_resources(loaded: Any, functions: Any) -> list[Any]:
-    """The tables of ``loaded`` that ``functions`` use: kept so, their assets are saved with them."""
+    """The tables and variables of ``loaded`` that ``functions`` use: kept so, they are saved with them."""
+    import tensorflow as tf
     from tensorflow.python.checkpoint import graph_view
     from tensorflow.python.trackable import resource
 
     handles = {id(external) for function in functions for external in _captures(function)}
+
+    def handle_of(node: Any) -> Any:
+        if isinstance(node, resource.CapturableResource):
+            return node.resource_handle
+        return node.handle if isinstance(node, tf.Variable) else None
+
     return [node for node in graph_view.ObjectGraphView(loaded).breadth_first_traversal()[0]
-            if isinstance(node, resource.CapturableResource) and id(node.resource_handle) in handles]
+            if id(handle_of(node)) in handles]
 
 
 def _captures(function: Any) -> list[Any]:

@@ -20,6 +20,9 @@ _TABLE_OPS = ("HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV
               "MutableHashTableOfTensorsV2", "AnonymousHashTable", "AnonymousMutableHashTable")
 # A default is a number or two; more would be a way to fill the memory of whoever inspects the model.
 _LARGEST_DEFAULT = 2**16
+# Engines that TF-TRT keeps as assets are how a model runs on one GPU, not what its clients rely on.
+ENGINE_ASSET = "trt-serialized-engine."
+_ENGINE_FILE = "_serialized_trt_resource_filename"
 _VARIABLE_OPS = ("VarHandleOp", "VariableV2", "Variable")
 
 
@@ -90,7 +93,8 @@ def read_contract(path: Path, tags: tuple[str, ...] = ("serve",)) -> Contract:
     return Contract(
         tags=tuple(sorted(meta_graph.meta_info_def.tags)),
         signatures={name: _signature(name, signatures[name], arguments.get(name, [])) for name in order},
-        assets=_digests(path / "assets"),
+        assets={name: content for name, content in _digests(path / "assets").items()
+                if not name.startswith(ENGINE_ASSET)},
         extra_assets=_digests(path / "assets.extra"),
         tables=_count_tables(meta_graph),
         variable_bytes=sum(shard.stat().st_size for shard in (path / "variables").glob("variables.data-*")),
@@ -184,5 +188,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _count_tables(meta_graph: meta_graph_pb2.MetaGraphDef) -> int:
     """Look-up tables: resource objects of a TF2 export, table nodes of a TF1 one."""
-    resources = sum(node.WhichOneof("kind") == "resource" for node in meta_graph.object_graph_def.nodes)
+    resources = sum(node.WhichOneof("kind") == "resource"
+                    and not any(child.local_name == _ENGINE_FILE for child in node.children)
+                    for node in meta_graph.object_graph_def.nodes)
     return resources or sum(node.op in _TABLE_OPS for node in meta_graph.graph_def.node)

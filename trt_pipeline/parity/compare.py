@@ -282,7 +282,7 @@ def _float_excess(expected: Array, got: Array, close: Close, scale: float) -> np
 
 
 # What models add to say 'not here': -1e9 and the lowest float are usual.
-_SMALLEST_MASK = 1e8
+_SMALLEST_MASK = np.float32(1e8)
 
 
 def is_mask(array: Array) -> npt.NDArray[np.bool_]:

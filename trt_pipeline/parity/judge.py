@@ -23,6 +23,43 @@ class Verdict(Frozen):
     passed: bool
     reason: str
     outputs: tuple[OutputVerdict, ...]
+    estimate: Estimate | None = None
+    """Set where the candidate itself could not run here, and something else was judged in its place."""
+
+    @property
+    def error(self) -> float | None:
+        """The largest error of any output; None where an output could not be compared at all.
+
+        Floats count their largest scaled error, tokens the share that differs.
+        """
+        if not all(output.figures for output in self.outputs):
+            return None
+        whole = [output.figures[0] for output in self.outputs]
+        return max([0.0, *(f.max_scaled for f in whole if f.max_scaled is not None),
+                    *(1 - f.token_match for f in whole if f.token_match is not None)])
+
+
+class Estimate(Frozen):
+    """What a verdict rests on that was reached without running the candidate itself."""
+
+    pending: str
+    """Why the candidate cannot run here."""
+    surgery: SurgeryVerdict
+    missing: str = ""
+    """Why there is no estimate of what the precision does, and only the surgery was judged."""
+    overflows: dict[str, float] = {}
+    """Tensor -> largest magnitude, for those beyond what FP16 can hold (65504), largest first."""
+    underflows: tuple[str, ...] = ()
+    """Tensors of which FP16 would leave nothing but zeros."""
+
+
+class SurgeryVerdict(Frozen):
+    """Whether the rewritten graph, run in float32, still is the original."""
+
+    passed: bool
+    reason: str
+    error: float | None
+    """As `Verdict.error`."""
 
 
 def judge(runner: Runner, reference: Reference, folder: Path, samples: dict[str, Samples], gate: Gate,

@@ -13,6 +13,8 @@ from trt_pipeline.publish import servers
 from trt_pipeline.results import CandidateResult
 
 ORIGINAL = "original"
+# From the narrowest on.
+_WIDTHS = ("int8", "fp16", "bf16", "tf32", "fp32", "native")
 
 
 class Choice(Frozen):
@@ -40,6 +42,9 @@ def choose(target: Target, candidates: tuple[CandidateResult, ...], objective: s
     """The best candidate for ``target`` by ``objective`` (``METRIC@BATCH``)."""
     loadable = servers.loadable_kinds(target.kind, target.version)
     fitting = [c for c in candidates if c.artifact and c.artifact.kind in loadable]
+    if accepted := _narrowest_estimated(fitting):
+        return Choice(candidate=accepted.name, why="its estimate passed, and the config accepts estimates; neither its "
+                                                   "parity nor its speed has been measured on a GPU")
     winner = fastest(fitting, objective)
     if winner:
         return Choice(candidate=winner.name, why=f"{objective}: {ratio(winner, objective)} of the original")
@@ -50,6 +55,15 @@ def choose(target: Target, candidates: tuple[CandidateResult, ...], objective: s
         return Choice(candidate=None, why=f"no candidate that it can load ({', '.join(loadable)}) passed its gate")
     best = max(passed, key=lambda c: _ratio(c, objective).value)
     return Choice(candidate=best.name, why=f"it cannot load the original; {objective}: {ratio(best, objective)} of it")
+
+
+def _narrowest_estimated(candidates: list[CandidateResult]) -> CandidateResult | None:
+    """Of the candidates that are accepted without having run, the one of the lowest precision.
+
+    They have no speed to choose by; on a GPU the lower precision is the faster one.
+    """
+    accepted = [c for c in candidates if c.status == "ok" and c.verdict and c.verdict.estimate]
+    return min(accepted, key=lambda c: _WIDTHS.index(c.precision), default=None)
 
 
 def fastest(candidates: Iterable[CandidateResult], objective: str) -> CandidateResult | None:
@@ -65,16 +79,8 @@ def ratio(candidate: CandidateResult, objective: str) -> Ratio | None:
 
 
 def parity_error(candidate: CandidateResult) -> float | None:
-    """One number for the parity axis: the largest error of any output.
-
-    Floats count their largest scaled error, tokens the share that differs; None where not judged,
-    or where an output could not be compared at all.
-    """
-    if not candidate.verdict or not all(output.figures for output in candidate.verdict.outputs):
-        return None
-    whole = [output.figures[0] for output in candidate.verdict.outputs]
-    return max([0.0, *(f.max_scaled for f in whole if f.max_scaled is not None),
-                *(1 - f.token_match for f in whole if f.token_match is not None)])
+    """One number for the parity axis (`Verdict.error`); None where the candidate was not judged."""
+    return candidate.verdict.error if candidate.verdict else None
 
 
 def pareto_front(candidates: Iterable[CandidateResult], objective: str) -> list[CandidateResult]:

@@ -22,7 +22,9 @@ _DATA_TYPES = {"float32": "FP32", "float64": "FP64", "float16": "FP16", "bfloat1
                "int16": "INT16", "int32": "INT32", "int64": "INT64", "uint8": "UINT8", "uint16": "UINT16",
                "uint32": "UINT32", "uint64": "UINT64", "bool": "BOOL", "string": "STRING"}
 # kind -> (Triton's platform, the name that it looks for in a version's folder)
-_PLATFORMS = {"savedmodel": ("tensorflow_savedmodel", "model.savedmodel"), "onnx": ("onnxruntime_onnx", "model.onnx")}
+_PLATFORMS = {"savedmodel": ("tensorflow_savedmodel", "model.savedmodel"),
+              "tensorrt-savedmodel": ("tensorflow_savedmodel", "model.savedmodel"),
+              "onnx": ("onnxruntime_onnx", "model.onnx")}
 
 
 def publish(artifact: Artifact, folder: Path, signatures: dict[str, SignatureContract], repository: Path, name: str,
@@ -71,7 +73,7 @@ def config_text(name: str, kind: str, contract: SignatureContract, max_batch_siz
     for side, named in (("input", contract.inputs), ("output", contract.outputs)):
         entries = ",\n".join(_tensor_text(key, tensor, batches) for key, tensor in named.items())
         lines.append(f"{side} [\n{entries}\n]")
-    if kind == "savedmodel":
+    if kind != "onnx":
         lines.append('parameters { key: "TF_SIGNATURE_DEF" value { string_value: ' + _quoted(contract.name) + " } }")
     if batches:
         lines.append("dynamic_batching { }")

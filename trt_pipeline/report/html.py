@@ -17,7 +17,8 @@ from trt_pipeline.run_result import RunResult
 
 _FILTERS = {"ms": numbers.milliseconds, "seconds": numbers.seconds, "size": numbers.size, "mb": numbers.megabytes,
             "rate": numbers.rate, "error": numbers.error, "share": numbers.share, "cosine": numbers.cosine,
-            "db": numbers.decibels, "times": numbers.times, "described": wording.described, "parity": wording.parity}
+            "db": numbers.decibels, "times": numbers.times, "described": wording.described, "parity": wording.parity,
+            "libraries": wording.libraries}
 
 
 def write_html(result: RunResult, path: Path) -> None:
@@ -52,6 +53,7 @@ def _content(result: RunResult) -> dict[str, Any]:
         "plot": scatter(marks, latency) if marks else None,
         "unplotted": [c.name for c in result.candidates if c.name not in shown],
         "latency": latency,
+        "interpreters": {c.backend: c.interpreter for c in result.candidates if c.interpreter},
         "several_signatures": len(result.contract.signatures) > 1,
         "config": json.dumps(result.config, indent=2, default=str, ensure_ascii=False),
         "command": wording.command(result),
@@ -65,7 +67,7 @@ def _marks(result: RunResult) -> list[Mark]:
     machine's drift, its milliseconds are not. So a mark stands at the original's typical latency
     over the candidate's ratio, where its latency would have been had all run at once.
     """
-    comparable = [c for c in result.candidates if wording.parity_error(c) is not None]
+    comparable = [c for c in result.candidates if select.parity_error(c) is not None]
     front = {candidate.name for candidate in select.pareto_front(comparable, result.objective)}
     timings = {c.name: timing for c in result.candidates if (timing := wording.at_objective(c, result.objective))}
     originals: dict[str, list[float]] = {}
@@ -73,7 +75,7 @@ def _marks(result: RunResult) -> list[Mark]:
         originals.setdefault(timing.signature, []).append(timing.original.p50)
     found = []
     for candidate in comparable:
-        known, error = timings.get(candidate.name), wording.parity_error(candidate)
+        known, error = timings.get(candidate.name), select.parity_error(candidate)
         if known is not None and error is not None:
             original = candidate.name == select.ORIGINAL
             latency = statistics.median(originals[known.signature])

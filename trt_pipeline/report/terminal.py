@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from trt_pipeline.benchmarking.interleaved import BenchmarkResult
+from trt_pipeline.inspection import Inspection
 from trt_pipeline.publish import select
 from trt_pipeline.report import numbers, wording
 from trt_pipeline.results import CandidateResult
@@ -27,6 +29,8 @@ def print_summary(result: RunResult, console: Console) -> None:
     wide = console.width >= _ROOM_FOR_REASONS
     console.print(_table(result, wide))
     for candidate in result.candidates:
+        if covered := wording.coverage(candidate):
+            _print(console, f"{candidate.name} in TensorRT: {covered}")
         if candidate.reason and not wide:
             _print(console, f"{candidate.name} {candidate.status}:", _STYLES[candidate.status])
             console.print(Padding(Text(_printable(candidate.reason), overflow="fold"), (0, 0, 0, 2)))
@@ -36,6 +40,66 @@ def print_summary(result: RunResult, console: Console) -> None:
     if not result.publications:
         _print(console, wording.verdict(result), "bold")
     _print(console, f"report: {Path(result.folder) / 'report.html'}")
+
+
+def print_inspection(found: Inspection, console: Console) -> None:
+    """Contract, operations, and what keeps which signature off which backend."""
+    for name, signature in found.contract.signatures.items():
+        table = Table(title=Text(_printable(f"{name}  ({signature.method_name})")), title_justify="left")
+        for heading in ("", "name", "dtype and shape"):
+            table.add_column(heading)
+        for side, tensors in (("input", signature.inputs), ("output", signature.outputs)):
+            for key, tensor in tensors.items():
+                default = f", default {tensor.default}" if tensor.default is not None else ""
+                table.add_row(side, Text(_printable(key)), Text(_printable(f"{tensor}{default}")))
+        console.print(table)
+        _print_operations(found, name, console)
+    contract = found.contract
+    assets, extra = (", ".join(names) or "none" for names in (contract.assets, contract.extra_assets))
+    _print(console, f"tags {', '.join(contract.tags)}; {contract.tables} tables; assets {assets}; "
+                    f"assets.extra {extra}; {contract.variable_bytes / 2**20:.1f} MB of variables")
+
+
+def _print_operations(found: Inspection, signature: str, console: Console) -> None:
+    known = found.signatures[signature]
+    _print(console, f"{sum(known.operations.values())} operations: "
+                    + ", ".join(f"{op} x{count}" for op, count in list(known.operations.items())[:10]))
+    for backend, blockers in known.blockers.items():
+        if backend not in found.coverage:
+            _print(console, f"  {backend}: {'; '.join(map(str, blockers)) or 'nothing known to keep it off'}")
+    for backend, by_signature in found.coverage.items():
+        covered = by_signature[signature]
+        if isinstance(covered, str):
+            _print(console, f"  {backend}: {covered}")
+            continue
+        _print(console, f"  {backend}: would take {covered}" + ("; it would leave" if covered.left_out else ""))
+        for left in covered.left_out:
+            _print(console, f"    {left}")
+
+
+def print_timings(results: dict[str, BenchmarkResult], console: Console) -> None:
+    """Latencies of candidates, by name, beside the original's."""
+    table = Table("candidate", "signature", "batch", "p50 ms", "original", "p50 ratio [95 %]", "throughput ratio")
+    for name, result in results.items():
+        for b in result.batches:
+            cells = (name, b.signature, str(b.batch_size), f"{b.candidate.p50:.2f}", f"{b.original.p50:.2f}",
+                     str(b.ratios["latency_p50"]), str(b.ratios["throughput"]))
+            table.add_row(*(Text(_printable(cell)) for cell in cells))
+    console.print(table)
+
+
+def print_finished(result: CandidateResult, folder: Path, console: Console) -> None:
+    """What was built, whether it passed, and what it takes."""
+    if result.artifact:
+        _print(console, f"built with {', '.join(f'{key} {value}' for key, value in result.artifact.built.items())}")
+    _print(console, f"{folder}: {result.status}, parity error {wording.parity(result)}", _STYLES[result.status])
+    if result.benchmark:
+        timed = result.benchmark
+        candidate, original = ([numbers.seconds(value) for value in pair] for pair in (
+            (timed.load_s, timed.first_request_s), (timed.original_load_s, timed.original_first_request_s)))
+        _print(console, f"cold start {candidate[0]}, first request {candidate[1]} "
+                        f"(original: {original[0]}, {original[1]})")
+        print_timings({result.name: timed}, console)
 
 
 class Bars:

@@ -8,6 +8,8 @@ from trt_pipeline.benchmarking.interleaved import BatchResult
 from trt_pipeline.benchmarking.statistics import Ratio
 from trt_pipeline.config import loader
 from trt_pipeline.errors import PipelineError
+from trt_pipeline.interpreter import Interpreter
+from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.publish import select
 from trt_pipeline.report import numbers
 from trt_pipeline.results import CandidateResult, Publication
@@ -15,6 +17,11 @@ from trt_pipeline.run_result import RunResult
 
 _METRICS = {"latency_p50": "p50 latency", "latency_p90": "p90 latency", "latency_p99": "p99 latency",
             "throughput": "throughput"}
+# Facts of an environment that do not depend on the interpreter.
+_MACHINE = ("machine", "cpu", "cores", "gpu")
+
+# Of what may be many, so many are named.
+_FEW = 3
 
 
 def verdict(result: RunResult) -> str:
@@ -63,19 +70,45 @@ def at_objective(candidate: CandidateResult, objective: str) -> BatchResult | No
     return next((batch for batch in candidate.benchmark.batches if batch.ratios[metric] == wanted), None)
 
 
-def parity_error(candidate: CandidateResult) -> float | None:
-    """The error on the parity axis; None where some output could not be compared at all."""
-    if candidate.verdict is None or not all(output.figures for output in candidate.verdict.outputs):
-        return None
-    return select.parity_error(candidate)
-
-
 def parity(candidate: CandidateResult) -> str:
-    """The parity error in words where it is none or cannot be told."""
+    """The parity error in words where it is none or cannot be told; with a ~ where it is an estimate."""
     if candidate.verdict is None:
         return numbers.NONE
-    value = parity_error(candidate)
-    return "not comparable" if value is None else "exact" if value == 0 else numbers.error(value)
+    value = select.parity_error(candidate)
+    text = "not comparable" if value is None else "exact" if value == 0 else numbers.error(value)
+    return f"~{text}" if candidate.verdict.estimate else text
+
+
+def libraries(found: Interpreter) -> str:
+    """What an interpreter has, the machine left out: ``python 3.10.13, tensorflow 2.17.1``."""
+    known = {name: version for name, version in found.environment.items() if name not in _MACHINE}
+    return described([f"{name} {version}" for name, version in known.items()])
+
+
+def coverage(candidate: CandidateResult) -> str:
+    """How much of each signature the backend took over; empty where that is no question."""
+    if candidate.artifact is None:
+        return ""
+    return "; ".join(f"{signature}: {known}" for signature, known in candidate.artifact.coverage.items())
+
+
+def estimated(verdict: Verdict) -> str:
+    """What is known of a candidate that could not run here, in one clause."""
+    if verdict.estimate is None:
+        return ""
+    surgery = verdict.estimate.surgery.error
+    text = "converted graph " + ("exact" if surgery == 0 else f"within {numbers.error(surgery)}") + " in float32"
+    if verdict.estimate.missing:
+        return f"{text}; not estimated: {verdict.estimate.missing}"
+    text += "; estimated on CPU: " + ("passes its gate" if verdict.passed else f"would fail its gate: {verdict.reason}")
+    hazards = verdict.estimate.overflows
+    if hazards:
+        first = ", ".join(f"{name} ({value:.2g})" for name, value in list(hazards.items())[:_FEW])
+        more = f" and {len(hazards) - _FEW} more" if len(hazards) > _FEW else ""
+        text += f"; beyond FP16's range: {first}{more}"
+    if verdict.estimate.underflows:
+        text += f"; FP16 leaves nothing of {', '.join(verdict.estimate.underflows[:_FEW])}"
+    return text
 
 
 def described(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 from collections.abc import Mapping
@@ -135,12 +136,19 @@ class ModelStore:
 
 
 def _load(folder: Path) -> Loaded:
-    from google.protobuf.json_format import MessageToDict
-
     contract = read_contract(folder)
-    definitions = {name: MessageToDict(definition, including_default_value_fields=True,
-                                       preserving_proto_field_name=True)
-                   for name, definition in read_meta_graph(folder).signature_def.items()}
+    definitions = {name: _json(definition) for name, definition in read_meta_graph(folder).signature_def.items()}
     runner = SavedModelRunner(contract, folder)
     runner.activate()
     return Loaded(contract, definitions, runner)
+
+
+def _json(message: Any) -> dict[str, Any]:
+    """``message`` as protobuf's JSON has it, all fields present; the option for that has another name since 5.26."""
+    from google.protobuf.json_format import MessageToDict
+
+    names = ("including_default_value_fields", "always_print_fields_with_no_presence")
+    known = inspect.signature(MessageToDict).parameters
+    everything = {name: True for name in names if name in known}
+    document: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True, **everything)
+    return document

@@ -6,21 +6,16 @@ rename, complete or not at all, and whoever has the same key has the same result
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from trt_pipeline import digest
+from trt_pipeline.environment import environment
 from trt_pipeline.frozen import Frozen
-
-_LIBRARIES = ("tensorflow", "tf2onnx", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "protobuf", "tensorrt")
-# Settings of the libraries that change numbers or speed.
-_VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 
 class Entry(Frozen):
@@ -83,35 +78,3 @@ class StageCache:
 def key_of(parts: dict[str, Any]) -> str:
     """The key of ``parts`` on this machine with these libraries and this version of the pipeline."""
     return digest.of_value({"parts": parts, "pipeline": digest.of_this_package(), "environment": environment()})
-
-
-def environment() -> dict[str, str]:
-    """What of the machine results depend on: interpreter, libraries, processor, cores."""
-    return {"python": platform.python_version(), "machine": platform.machine(), "cpu": cpu_model(),
-            "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
-            "gpu": gpu_models(), **{name: found for name in _LIBRARIES if (found := version(name))},
-            **{name: os.environ[name] for name in _VARIABLES if name in os.environ}}
-
-
-def version(package: str) -> str:
-    """Installed version of ``package`` without importing it; empty where it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def gpu_models() -> str:
-    """Names of the NVIDIA GPUs, from the driver's files; empty where there is none."""
-    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    lines = (line for file in files for line in file.read_text().splitlines() if line.startswith("Model"))
-    return "; ".join(line.partition(":")[2].strip() for line in lines)
-
-
-def cpu_model() -> str:
-    """The processor's own name for itself."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

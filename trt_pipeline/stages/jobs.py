@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from trt_pipeline import inspection
 from trt_pipeline.backends import backend
-from trt_pipeline.backends.base import Artifact, ConversionRequest
+from trt_pipeline.backends.base import Artifact, ConversionRequest, Request
 from trt_pipeline.benchmarking import interleaved
 from trt_pipeline.benchmarking.runner_process import Side
+from trt_pipeline.conversion.tftrt import availability
+from trt_pipeline.errors import MissingError
 from trt_pipeline.model.contract import Contract
-from trt_pipeline.parity import judge, reference
-from trt_pipeline.parity.cases import cases
+from trt_pipeline.parity import estimate, judge, reference
+from trt_pipeline.parity.cases import Case
+from trt_pipeline.parity.cases import cases as cases_of
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.parity.tolerance import Gate
+from trt_pipeline.samples.profiles import Profile
+from trt_pipeline.samples.profiles import feeds as profile_feeds
 from trt_pipeline.samples.store import Samples
 
 Progress = Callable[[int, int], None]
 Json = dict[str, Any]
+_CALIBRATION_BATCH = 8
 
 
 def inspect(model: str, tags: list[str], folder: str, progress: Progress) -> Json:
     """Contract and operations of the model at ``model``."""
     return inspection.inspect(Path(model), tuple(tags)).model_dump(mode="json")
+
+
+def examine_tf_trt(folder: str, progress: Progress) -> Json:
+    """What of TF-TRT this interpreter and machine have: an `Availability`."""
+    return availability.examine().model_dump(mode="json")
 
 
 def convert(backend_name: str, request: Json, contract: Json, folder: str, progress: Progress) -> Json:
@@ -34,13 +47,62 @@ def convert(backend_name: str, request: Json, contract: Json, folder: str, progr
     return artifact.model_dump(mode="json")
 
 
+def cover(backend_name: str, model: str, contract: Json, folder: str, progress: Progress) -> Json:
+    """What one backend would take over of the model, by signature: a `Coverage`, or why nothing."""
+    found = backend(backend_name).coverage_of(Path(model), Contract.model_validate(contract))
+    return {name: known if isinstance(known, str) else known.model_dump(mode="json") for name, known in found.items()}
+
+
+def finalize(backend_name: str, artifact: Json, artifact_folder: str, contract: Json, cases: list[Json],
+             samples: dict[str, str], calibration: dict[str, str], padding: dict[str, int], profiles: list[Json],
+             folder: str, progress: Progress) -> Json:
+    """Build a converted candidate for this machine's GPU into ``folder``; returns its `Artifact`.
+
+    Raises:
+        MissingError: this machine cannot build it.
+    """
+    chosen, made, known = backend(backend_name), Artifact.model_validate(artifact), Contract.model_validate(contract)
+    if why := chosen.why_pending(made):
+        raise MissingError(f"{backend_name} cannot be finalized here: {why}")
+    requests = build_requests(known, [Case.model_validate(case) for case in cases], _open(samples, padding),
+                              TypeAdapter(tuple[Profile, ...]).validate_python(profiles))
+    shown = calibration_requests(known, _open(calibration, padding))
+    done = chosen.finalize(made, Path(artifact_folder), known, requests, shown, Path(folder), progress)
+    return done.model_dump(mode="json")
+
+
+def build_requests(contract: Contract, cases: list[Case], samples: dict[str, Samples],
+                   profiles: tuple[Profile, ...]) -> list[Request]:
+    """What an engine is shown before it is built: each case, and each signature in the shapes of ``profiles``."""
+    requests: list[Request] = [(c.signature, samples[c.signature].take(c.rows, c.width)) for c in cases]
+    for name in dict.fromkeys(case.signature for case in cases):
+        first = next(feeds for signature, feeds in requests if signature == name)
+        requests += [(name, feeds) for feeds in profile_feeds(profiles, contract.signatures[name], first)]
+    return requests
+
+
+def calibration_requests(contract: Contract, samples: dict[str, Samples]) -> Iterator[Request]:
+    """Every calibration sample, in batches that all have one shape: TensorRT's calibrator aborts on another."""
+    for name, opened in samples.items():
+        size = contract.signatures[name].fixed_batch or min(_CALIBRATION_BATCH, len(opened))
+        width = int(opened.lengths.max()) if opened.padded else None
+        for start in range(0, len(opened), size):
+            yield name, opened.take([(start + i) % len(opened) for i in range(size)], width)
+
+
+def write_stand_in(backend_name: str, artifact: Json, artifact_folder: str, folder: str, progress: Progress) -> None:
+    """Write the SavedModel into ``folder`` that is the artifact's graph without what this backend put in."""
+    backend(backend_name).write_stand_in(Artifact.model_validate(artifact), Path(artifact_folder), Path(folder),
+                                         "surgery")
+
+
 def refer(model: str, contract: Json, signatures: list[str], samples: dict[str, str], padding: dict[str, int],
           batch_size: int, max_batch_size: int, folder: str, progress: Progress) -> Json:
     """Store the original's outputs on all cases in ``folder``; returns their `Reference`."""
     known = Contract.model_validate(contract)
     opened = _open(samples, padding)
     planned = [case for name in signatures
-               for case in cases(known.signatures[name], opened[name], batch_size, max_batch_size)]
+               for case in cases_of(known.signatures[name], opened[name], batch_size, max_batch_size)]
     made = reference.make(Path(model), known, planned, opened, Path(folder), progress)
     return made.model_dump(mode="json")
 
@@ -58,12 +120,16 @@ def measure_noise(model: str, contract: Json, reference_index: Json, reference_f
 def validate(backend_name: str, precision: str, artifact: Json, artifact_folder: str, contract: Json,
              reference_index: Json, reference_folder: str, samples: dict[str, str], padding: dict[str, int],
              gate: Json, folder: str, progress: Progress) -> Json:
-    """Judge one candidate; returns its `Verdict`."""
-    runner = backend(backend_name).load(Artifact.model_validate(artifact), Path(artifact_folder),
-                                        Contract.model_validate(contract))
-    with runner:
-        verdict = judge.judge(runner, Reference.model_validate(reference_index), Path(reference_folder),
-                              _open(samples, padding), Gate.model_validate(gate), precision, progress)
+    """Judge one candidate, or what stands in for it where it cannot run here; returns its `Verdict`."""
+    chosen, made, known = backend(backend_name), Artifact.model_validate(artifact), Contract.model_validate(contract)
+    against = Reference.model_validate(reference_index), Path(reference_folder), _open(samples, padding)
+    if pending := chosen.why_pending(made):
+        verdict = estimate.judge_stand_ins(chosen, made, Path(artifact_folder), known, *against,
+                                           Gate.model_validate(gate), precision, pending, progress)
+    else:
+        runner = chosen.load(made, Path(artifact_folder), known)
+        with runner:
+            verdict = judge.judge(runner, *against, Gate.model_validate(gate), precision, progress)
     return verdict.model_dump(mode="json")
 
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trt_pipeline import digest
+from trt_pipeline import digest, interpreter
+from trt_pipeline.backends import backend
 from trt_pipeline.config.schema import Config, candidates_of
 from trt_pipeline.errors import ConfigError, ModelError, SamplesError
+from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.publish.select import ORIGINAL, check_targets
-from trt_pipeline.samples import check, sources, store
+from trt_pipeline.samples import check, profiles, sources, store
 from trt_pipeline.suggest import did_you_mean
 
 Kind = Literal["validation", "calibration"]
@@ -38,6 +40,8 @@ def candidates(config: Config, backends: list[str], precisions: list[str]) -> tu
     chosen = tuple(c for c in config.candidates or allowed if c in allowed)
     if not chosen:
         raise ConfigError(f"no candidate is left: the config names {', '.join(config.candidates)}")
+    for name, settings in config.backends.items():
+        backend(name).check_options(settings.options)
     check_targets(config, chosen)
     return chosen
 
@@ -45,6 +49,17 @@ def candidates(config: Config, backends: list[str], precisions: list[str]) -> tu
 def names(chosen: tuple[str, ...]) -> tuple[str, ...]:
     """All candidates of a run, the original first."""
     return (f"{ORIGINAL}/native", *chosen)
+
+
+def interpreters(config: Config, chosen: tuple[str, ...]) -> dict[str, Interpreter]:
+    """Backend -> the interpreter of its workers, for those of ``chosen`` that have one of their own.
+
+    Raises:
+        ConfigError: one of them is none.
+    """
+    wanted = {candidate.partition("/")[0] for candidate in chosen}
+    return {name: interpreter.examine(settings.python) for name, settings in config.backends.items()
+            if settings.python and name in wanted}
 
 
 def check_model(config: Config) -> str:
@@ -73,6 +88,7 @@ def signatures(config: Config, contract: Contract) -> tuple[str, ...]:
         if any(shape is not None and (len(shape) < 2 or shape[1] is not None) for shape in shapes):
             raise ConfigError(f"padding names the input '{name}', whose axis 1 is not free: leave it out")
     _check_gate(config, contract, chosen)
+    profiles.check(config.profiles, {name: contract.signatures[name] for name in chosen})
     return chosen
 
 

@@ -10,22 +10,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from trt_pipeline import report
+from trt_pipeline import candidate, kit, report
+from trt_pipeline.backends import backend as make_backend
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.config.schema import Config
+from trt_pipeline.environment import environment, gpu_models
 from trt_pipeline.errors import ModelChangedError, ModelError, OutputError, PipelineError, SamplesError, Unsupported
 from trt_pipeline.inspection import Inspection
+from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.noise import NoiseFloor
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.publish import publish
+from trt_pipeline.report import wording
 from trt_pipeline.results import CandidateResult, StageCost
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.stages import jobs, lock, plan, worker
-from trt_pipeline.stages.cache import Entry, StageCache, environment, key_of
+from trt_pipeline.stages.cache import Entry, StageCache, key_of
 from trt_pipeline.stages.plan import SampleSet
-from trt_pipeline.stages.run_folder import RunFolder
+from trt_pipeline.stages.run_folder import MODEL_FOLDER, RunFolder
 from trt_pipeline.stages.worker import Outcome, WorkerFailed
 
 # Parity of the samples themselves is judged in batches of this many; corners have their own sizes.
@@ -94,6 +98,7 @@ class _Run:
         self.files: dict[str, Path] = {}
         self.shared: list[StageCost] = []
         self.base_key: dict[str, Any] = {"model": model_digest, "tags": config.tags}
+        self.interpreters = plan.interpreters(config, chosen)
 
     def execute(self, publishing: bool, again: bool) -> RunResult:
         started = time.monotonic()
@@ -122,6 +127,8 @@ class _Run:
         for name in plan.names(self.chosen):
             result, files = self._candidate(name)
             folder.write_candidate(result, files)
+            if result.status == "pending-gpu" and files:
+                self._pack(folder.candidate(result.name), result, files)
             self.files |= {result.name: files} if files else {}
             results.append(result)
             self.observer.candidate(result)
@@ -172,19 +179,24 @@ class _Run:
         shown = backend if backend == "original" else name
         costs: list[StageCost] = []
         files: Path | None = None
-        known: dict[str, Any] = {"name": shown, "backend": backend, "precision": precision}
+        known: dict[str, Any] = {"name": shown, "backend": backend, "precision": precision,
+                                 "interpreter": self.interpreters.get(backend)}
         stage = "convert"
         try:
             artifact, files, size = self._convert(shown, backend, precision, costs)
             if backend == "original":
                 self.original = artifact, files
             known |= {"artifact": artifact, "size_bytes": size}
+            if make_backend(backend).finalizes and gpu_models():
+                stage = "finalize"
+                artifact, files, size = self._finalize(shown, backend, artifact, files, costs)
+                known |= {"artifact": artifact, "size_bytes": size}
             stage = "validate"
             verdict = self._validate(shown, backend, precision, artifact, files, costs)
-            known["verdict"] = verdict
-            known |= {"status": "ok"} if verdict.passed else {"status": "rejected", "reason": verdict.reason}
-            stage = "benchmark"
-            known["benchmark"] = self._benchmark(shown, backend, artifact, files, costs)
+            known |= {"verdict": verdict} | _standing(verdict, self.config.accept_estimates)
+            if verdict.estimate is None:
+                stage = "benchmark"
+                known["benchmark"] = self._benchmark(shown, backend, artifact, files, costs)
         except Unsupported as error:
             known |= {"status": "unsupported", "reason": str(error)}
         except ModelChangedError:
@@ -197,8 +209,10 @@ class _Run:
 
     def _convert(self, shown: str, backend: str, precision: str, costs: list[StageCost]) -> tuple[Artifact, Path, int]:
         request: dict[str, Any] = {"model": str(self.config.model), "tags": self.config.tags,
-                                   "signatures": self.signatures, "precision": precision}
-        key: dict[str, Any] = {"backend": backend, "precision": precision, "signatures": self.signatures}
+                                   "signatures": self.signatures, "precision": precision,
+                                   "options": self.config.settings_of(backend).options}
+        key: dict[str, Any] = {"backend": backend, "precision": precision, "signatures": self.signatures,
+                               "options": request["options"]}
         if precision == "int8" and self.calibration:
             request |= {"samples": {n: str(p) for n, p in self.calibration.folders.items()},
                         "padding": self.config.padding}
@@ -206,13 +220,27 @@ class _Run:
         if backend == "original":
             key["path"] = str(self.config.model.resolve())
         entry, cost = self._stage(shown, "convert", jobs.convert, {
-            "backend_name": backend, "request": request, "contract": self.contract.model_dump(mode="json")}, key)
+            "backend_name": backend, "request": request, "contract": self.contract.model_dump(mode="json")}, key,
+            self.interpreters.get(backend))
         costs.append(cost)
         artifact = Artifact.model_validate(entry.value)
-        size = sum(f.stat().st_size for path in {(entry.files / f).resolve() for f in artifact.files.values()}
-                   for f in ([path] if path.is_file() else path.rglob("*")) if f.is_file())
-        size += sum(f.stat().st_size for f in entry.files.rglob("*.data"))
-        return artifact, entry.files, size
+        return artifact, entry.files, _size(artifact, entry.files)
+
+    def _finalize(self, shown: str, backend: str, artifact: Artifact, files: Path,
+                  costs: list[StageCost]) -> tuple[Artifact, Path, int]:
+        profiles = [{name: extent.model_dump(mode="json") for name, extent in profile.items()}
+                    for profile in self.config.profiles]
+        entry, cost = self._stage(shown, "finalize", jobs.finalize, {
+            "backend_name": backend, "artifact": artifact.model_dump(mode="json"), "artifact_folder": str(files),
+            "contract": self.contract.model_dump(mode="json"),
+            "cases": [case.model_dump(mode="json") for case in self.reference.cases], **self._sample_arguments(),
+            "calibration": {n: str(p) for n, p in (self.calibration.folders if self.calibration else {}).items()},
+            "profiles": profiles,
+        }, {"conversion": files.parent.name, "reference": self.reference_folder.parent.name, "profiles": profiles,
+            "calibration": self.calibration.digest if self.calibration else ""}, self.interpreters.get(backend))
+        costs.append(cost)
+        built = Artifact.model_validate(entry.value)
+        return built, entry.files, _size(built, entry.files)
 
     def _validate(self, shown: str, backend: str, precision: str, artifact: Artifact, files: Path,
                   costs: list[StageCost]) -> Verdict:
@@ -223,14 +251,14 @@ class _Run:
             "reference_index": self.reference.model_dump(mode="json"), "reference_folder": str(self.reference_folder),
             **self._sample_arguments(), "gate": gate,
         }, {"conversion": files.parent.name, "reference": self.reference_folder.parent.name,
-            "noise": self.reference.model_dump(mode="json")["outputs"], "gate": gate})
+            "noise": self.reference.model_dump(mode="json")["outputs"], "gate": gate}, self.interpreters.get(backend))
         costs.append(cost)
         return Verdict.model_validate(entry.value)
 
     def _benchmark(self, shown: str, backend: str, artifact: Artifact, files: Path,
                    costs: list[StageCost]) -> BenchmarkResult:
         assert self.original
-        settings = self.config.benchmark
+        settings, other = self.config.benchmark, self.interpreters.get(backend)
 
         def side(name: str, made: Artifact, folder: Path) -> dict[str, Any]:
             return {"backend": name, "artifact": made.model_dump(mode="json"), "folder": str(folder),
@@ -238,33 +266,49 @@ class _Run:
                     "threads": settings.threads}
 
         entry, cost = self._stage(shown, "benchmark", jobs.benchmark, {
-            "original": side("original", *self.original), "candidate": side(backend, artifact, files),
+            "original": side("original", *self.original),
+            "candidate": side(backend, artifact, files) | {"python": str(other.python) if other else None},
             "signatures": self.signatures, "batch_sizes": settings.batch_sizes, "duration_s": settings.duration_s,
         }, {"conversion": files.parent.name, "samples": self.validation.digest, "padding": self.config.padding,
-            "signatures": self.signatures, "settings": settings.model_dump(mode="json")})
+            "signatures": self.signatures, "settings": settings.model_dump(mode="json"),
+            "interpreter": other.environment if other else None})
         costs.append(cost)
         return BenchmarkResult.model_validate(entry.value)
 
+    def _pack(self, folder: Path, result: CandidateResult, files: Path) -> None:
+        """Give a candidate that only a GPU can judge what it needs to be judged there (`api.finalize`)."""
+        assert result.artifact
+        python = result.interpreter.python if result.interpreter else None
+        candidate.describe(folder / MODEL_FOLDER, candidate.Candidate(
+            backend=result.backend, precision=result.precision, artifact=result.artifact, folder=files, python=python))
+        kit.write(kit.Kit(contract=self.contract, signatures=self.signatures, reference=self.reference,
+                          gate=self.config.gate, padding=self.config.padding, profiles=self.config.profiles,
+                          benchmark=self.config.benchmark),
+                  folder / MODEL_FOLDER / kit.FOLDER, self.reference_folder, self.validation.folders,
+                  self.calibration.folders if self.calibration else {})
+
     def _stage(self, shown: str, stage: str, function: Callable[..., Any], arguments: dict[str, Any],
-               parts: dict[str, Any]) -> tuple[Entry, StageCost]:
+               parts: dict[str, Any], interpreter: Interpreter | None = None) -> tuple[Entry, StageCost]:
         """The result of one stage: the kept one, or a worker's, which is then kept."""
         self.observer.stage(f"{shown}: {stage}")
-        key = key_of(self.base_key | parts | {"stage": stage})
+        libraries = {"interpreter": interpreter.environment} if interpreter else {}
+        key = key_of(self.base_key | parts | libraries | {"stage": stage})
         entry = None if self.fresh else self.cache.find(stage, key)
         cached = entry is not None
         if entry is None:
-            entry = self._work(shown, stage, key, function, arguments)
+            entry = self._work(shown, stage, key, function, arguments, interpreter.python if interpreter else None)
         if self.folder:
             self.folder.add_log(shown, entry.log)
         if isinstance(entry.value, dict) and _UNSUPPORTED in entry.value:
             raise Unsupported(entry.value[_UNSUPPORTED])
         return entry, StageCost(stage=stage, seconds=entry.seconds, peak_memory_mb=entry.peak_memory_mb, cached=cached)
 
-    def _work(self, shown: str, stage: str, key: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Entry:
+    def _work(self, shown: str, stage: str, key: str, function: Callable[..., Any], arguments: dict[str, Any],
+              python: Path | None) -> Entry:
         staging = self.cache.stage()
         try:
             outcome = worker.run(function, {**arguments, "folder": str(staging / "files")}, self.config.limits,
-                                 staging / "log.txt", self.observer.progress)
+                                 staging / "log.txt", self.observer.progress, python)
         except Unsupported as error:
             # Will be so again: a result like any other.
             outcome = Outcome(value={_UNSUPPORTED: str(error)}, seconds=0, peak_memory_mb=0)
@@ -290,6 +334,26 @@ class _Run:
         return {"name": self.config.name, "run_id": run_id, "model_digest": self.model_digest,
                 "samples_digests": self._samples_digests(), "environment": environment(),
                 "candidates": plan.names(self.chosen), "config": self.config.model_dump(mode="json")}
+
+
+def _size(artifact: Artifact, files: Path) -> int:
+    """Bytes of everything that the artifact's files are."""
+    size = sum(f.stat().st_size for path in {(files / f).resolve() for f in artifact.files.values()}
+               for f in ([path] if path.is_file() else path.rglob("*")) if f.is_file())
+    return size + sum(f.stat().st_size for f in files.rglob("*.data"))
+
+
+def _standing(verdict: Verdict, accept_estimates: bool) -> dict[str, str]:
+    """Status and reason of a candidate with this verdict."""
+    estimate = verdict.estimate
+    if estimate is None:
+        return {"status": "ok"} if verdict.passed else {"status": "rejected", "reason": verdict.reason}
+    if not estimate.surgery.passed:
+        return {"status": "rejected", "reason": f"the converted graph is not the original: {estimate.surgery.reason}"}
+    told = wording.estimated(verdict)
+    if estimate.missing or not accept_estimates:
+        return {"status": "pending-gpu", "reason": f"{told}; {estimate.pending}"}
+    return {"status": "ok" if verdict.passed else "rejected", "reason": f"{told}, which the config accepts"}
 
 
 @contextlib.contextmanager

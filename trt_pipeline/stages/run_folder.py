@@ -13,6 +13,9 @@ from typing import Any
 
 from trt_pipeline.results import CandidateResult
 
+# Where a candidate's files are shown in its folder.
+MODEL_FOLDER = "model"
+
 
 class RunFolder:
     """`run.json`, `report.json`, and a folder for each candidate with result, log and files."""
@@ -56,7 +59,7 @@ class RunFolder:
             for part in self._logs.get(result.name, []):
                 log.write(part.read_text(errors="replace"))
         if files:
-            _link_tree(files, folder / "model")
+            link_tree(files, folder / MODEL_FOLDER)
 
 
 def folder_name(candidate: str) -> str:
@@ -64,7 +67,7 @@ def folder_name(candidate: str) -> str:
     return candidate.replace("/", "-")
 
 
-def _link_tree(source: Path, target: Path) -> None:
+def link_tree(source: Path, target: Path) -> None:
     """Show ``source``'s files below ``target`` without a second copy, where the disk allows."""
     for file in sorted(source.rglob("*")):
         link = target / file.relative_to(source)

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from trt_pipeline import interpreter
 from trt_pipeline.config.schema import Limits
 from trt_pipeline.errors import ERROR_TYPES
 from trt_pipeline.frozen import Frozen
@@ -41,7 +41,7 @@ class Outcome(Frozen):
 
 
 def run(function: Callable[..., Any], arguments: dict[str, Any], limits: Limits, log: Path,
-        progress: Progress = lambda done, total: None) -> Outcome:
+        progress: Progress = lambda done, total: None, python: Path | None = None) -> Outcome:
     """Call ``function(progress=..., **arguments)`` in a worker.
 
     Args:
@@ -49,10 +49,12 @@ def run(function: Callable[..., Any], arguments: dict[str, Any], limits: Limits,
         arguments: JSON values.
         log: file that gets the worker's stdout and stderr.
         progress: told of (done, total) as the function reports it.
+        python: the interpreter to run it under; this one by default.
 
     Raises:
         WorkerFailed: with a one-line reason.
-        PipelineError, Unsupported: what the function raised of these, as it was.
+        PipelineError, Unsupported: what the function raised of these, as it was; `MissingError` where
+            the interpreter lacks a package that it imports.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
@@ -63,9 +65,9 @@ def run(function: Callable[..., Any], arguments: dict[str, Any], limits: Limits,
         try:
             with log.open("wb") as output:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "trt_pipeline.stages.worker_main", str(job), str(result), str(writer)],
+                    interpreter.command(python, "trt_pipeline.stages.worker_main", str(job), str(result), str(writer)),
                     stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=[writer],
-                    env=_environment(), start_new_session=True)
+                    env=interpreter.variables(python), start_new_session=True)
             os.close(writer)
             os.set_blocking(reader, False)
             started = time.monotonic()
@@ -77,13 +79,6 @@ def run(function: Callable[..., Any], arguments: dict[str, Any], limits: Limits,
             os.close(reader)
         seconds = time.monotonic() - started
         return Outcome(value=_delivered(result, process.returncode, log), seconds=seconds, peak_memory_mb=peak / 2**20)
-
-
-def _environment() -> dict[str, str]:
-    package_root = str(Path(__file__).resolve().parents[2])
-    paths = [package_root, os.environ.get("PYTHONPATH", "")]
-    # Warnings of TensorFlow belong in a worker's log, not on the user's terminal.
-    return os.environ | {"TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
 
 
 def _watch(process: subprocess.Popen[bytes], limits: Limits, reader: int, progress: Progress) -> float:

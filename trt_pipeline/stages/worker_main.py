@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -13,6 +14,9 @@ from typing import Any
 
 from trt_pipeline.errors import one_line
 from trt_pipeline.parentage import die_with
+
+# What workers import from where they run; nothing above does, so what is missing can be said in a line.
+_NEEDED = ("tensorflow", "numpy", "pydantic")
 
 
 def main(job_file: str, result_file: str, progress_fd: str) -> None:
@@ -31,6 +35,9 @@ def main(job_file: str, result_file: str, progress_fd: str) -> None:
     except Exception as error:  # everything goes back to the run as a reason; the log has the trace
         traceback.print_exc()
         document = {"error": type(error).__name__, "message": one_line(error, longest=500)}
+        if isinstance(error, ModuleNotFoundError) and (packages := _missing(error)):
+            document = {"error": "MissingError", "message": f"{sys.executable} lacks {', '.join(packages)}: "
+                        f"{sys.executable} -m pip install {' '.join(packages)}"}
     staged = Path(result_file + ".part")
     staged.write_text(json.dumps(document))
     staged.rename(result_file)
@@ -38,6 +45,14 @@ def main(job_file: str, result_file: str, progress_fd: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _missing(error: ModuleNotFoundError) -> list[str]:
+    """The packages to install; none where the one that was asked for is there and only a part of it is not."""
+    package = (error.name or "").partition(".")[0]
+    if not package or importlib.util.find_spec(package):
+        return []
+    return [name for name in _NEEDED if not importlib.util.find_spec(name)] or [package]
 
 
 def _be_killed_first() -> None:

@@ -1,0 +1,122 @@
+"""One run, two TensorFlows: the run's own interpreter, and another for the workers of one backend."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, quick_demo
+from trt_pipeline import api
+from trt_pipeline.backends.base import Artifact
+from trt_pipeline.candidate import Candidate, describe
+from trt_pipeline.config.schema import Config
+from trt_pipeline.errors import ModelError, PipelineError
+from trt_pipeline.interpreter import Interpreter
+from trt_pipeline.model.contract import Contract
+from trt_pipeline.run_result import RunResult
+from trt_pipeline.stages import jobs, plan, worker
+from trt_pipeline.stages.run import Silent, _Run
+from trt_pipeline.stages.worker import Outcome, WorkerFailed
+
+EMPTY = Contract(tags=("serve",), signatures={}, assets={}, extra_assets={}, tables=0, variable_bytes=0,
+                 tensorflow_version="")
+
+
+@pytest.mark.slow
+def test_a_backend_s_stages_run_under_its_interpreter(tensorflow_221: Path, tensorflow_217: Path,
+                                                      tmp_path: Path) -> None:
+    config = quick_demo(tmp_path / "serving", candidates=["tensorflow/fp32"])
+    config_file = tmp_path / "demo.yaml"
+    config_file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True)
+                                          | {"backends": {"tensorflow": {"python": str(tensorflow_217)}}}))
+    ended = subprocess.run(
+        [str(tensorflow_221), "-m", "trt_pipeline", "optimize", str(config_file), "--output", str(tmp_path), "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    result = RunResult.model_validate_json(ended.stdout)
+    assert result.environment["tensorflow"].startswith("2.21.")
+    original, candidate = result.candidates
+    assert (original.status, original.interpreter) == ("ok", None)
+    assert (candidate.name, candidate.status, candidate.reason) == ("tensorflow/fp32", "ok", "")
+    assert candidate.benchmark
+    assert candidate.interpreter
+    assert candidate.interpreter.python == tensorflow_217
+    assert candidate.interpreter.environment["tensorflow"].startswith("2.17.")
+    kept = json.loads(Path(result.folder, "candidates/tensorflow-fp32/result.json").read_text())
+    assert kept["interpreter"]["python"] == str(tensorflow_217)
+    made = (Path(result.folder, "candidates/tensorflow-fp32/model/model/saved_model.pb")).read_bytes()
+    assert candidate.interpreter.environment["tensorflow"].encode() in made
+    assert f"tensorflow {candidate.interpreter.environment['tensorflow']}" in Path(
+        result.folder, "report.html").read_text()
+
+
+def test_other_libraries_there_make_a_fresh_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quick_demo(tmp_path / "serving")
+    given: list[Any] = []
+
+    def work(*arguments: Any, **_: Any) -> Outcome:
+        given.append(arguments[-1])
+        return Outcome(value=1, seconds=0, peak_memory_mb=0)
+
+    monkeypatch.setattr(worker, "run", work)
+    stages = _Run(config, (), plan.check_model(config), tmp_path, False, Silent())
+
+    def cached(other: Interpreter | None) -> bool:
+        return stages._stage("tensorflow/fp32", "convert", jobs.convert, {}, {}, other)[1].cached
+
+    old, new = (Interpreter(python=Path("/opt/python"), environment={"tensorflow": v}) for v in ("2.17.0", "2.17.1"))
+    assert [cached(other) for other in (None, old, old, new, new, None)] == [False, False, True, False, True, True]
+    assert given == [None, old.python, new.python]
+
+
+def test_options_reach_the_conversion_and_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def work(function: Any, arguments: dict[str, Any], *_: Any) -> Outcome:
+        seen.append(arguments["request"]["options"])
+        return Outcome(value={"kind": "onnx", "files": {}}, seconds=0, peak_memory_mb=0)
+
+    monkeypatch.setattr(worker, "run", work)
+    for options in ({}, {"segment": 3}, {"segment": 3}, {"segment": 4}):
+        config = Config.model_validate(quick_demo(tmp_path / "serving").model_dump()
+                                       | {"backends": {"tensorflow": {"options": options}}})
+        stages = _Run(config, (), plan.check_model(config), tmp_path, False, Silent())
+        stages.contract, stages.signatures, stages.calibration = EMPTY, ("serving_default",), None
+        stages._convert("tensorflow/fp32", "tensorflow", "fp32", [])
+    assert seen == [{}, {"segment": 3}, {"segment": 4}]
+
+
+def test_a_candidate_is_run_by_what_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"refer": {"cases": [], "outputs": {}}, "measure_noise": {},
+               "validate": {"passed": True, "reason": "", "outputs": []}}
+    under: dict[str, Any] = {}
+
+    def work(function: Any, arguments: dict[str, Any], *_: Any, python: Path | None = None) -> Outcome:
+        name = function.__name__
+        under[name] = python
+        if name == "benchmark":
+            under.update({side: arguments[side]["python"] for side in ("original", "candidate")})
+            raise WorkerFailed("not asked to")
+        return Outcome(value=answers[name], seconds=0, peak_memory_mb=0)
+
+    monkeypatch.setattr(worker, "run", work)
+    model, samples = ROOT / "models/demo/1", str(ROOT / "calibration_data/demo_validation.npz")
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    made = Candidate(backend="tensorflow", precision="fp32", folder=tmp_path, python=python,
+                     artifact=Artifact(kind="savedmodel", files={"serving_default": "model"}))
+    describe(tmp_path, made)
+    api.validate(model, tmp_path, samples, signatures=["serving_default"])
+    with pytest.raises(PipelineError, match="not asked to"):
+        api.benchmark(model, tmp_path, samples, signatures=["serving_default"])
+    assert under == {"refer": None, "measure_noise": None, "validate": python, "benchmark": None, "original": None,
+                     "candidate": str(python)}
+    python.unlink()
+    with pytest.raises(ModelError, match=f"was made with {python}, which is not there: convert the model again"):
+        api.validate(model, tmp_path, samples, signatures=["serving_default"])

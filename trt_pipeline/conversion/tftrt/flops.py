@@ -1,0 +1,96 @@
+"""Floating-point operations of matrix products and convolutions, from static shapes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.framework import function_pb2, graph_pb2
+
+_CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative"})
+_TRANSPOSED = frozenset({"Conv2DBackpropInput", "Conv3DBackpropInputV2"})
+_PRODUCTS = frozenset({"MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"})
+
+
+def count(graph_def: graph_pb2.GraphDef, chosen: set[str]) -> tuple[float, float]:
+    """Operations in the library functions ``chosen``, and in the whole graph; each function counts once.
+
+    A multiplication and its addition are two. Free dimensions count as 1.
+    """
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        total, inside = _of_graph(graph), 0.0
+        shapes = _segment_shapes(graph_def)
+        for function in graph_def.library.function:
+            name = function.signature.name
+            work = _of_graph(_as_graph(function, shapes.get(name)))
+            total += work
+            inside += work if name in chosen else 0.0
+    return inside, total
+
+
+def _segment_shapes(graph_def: graph_pb2.GraphDef) -> dict[str, list[Any]]:
+    """Input shapes of the functions that engines run, as the pass found them."""
+    from trt_pipeline.conversion.tftrt.segment import engines
+
+    return {node.attr["segment_func"].func.name: list(node.attr["input_shapes"].list.shape)
+            for node in engines(graph_def)}
+
+
+def _as_graph(function: function_pb2.FunctionDef, shapes: list[Any] | None) -> tf.Graph:
+    from tensorflow.python.framework import function_def_to_graph, tensor_shape
+
+    known = None
+    if shapes is not None and len(shapes) == len(function.signature.input_arg):
+        known = [tensor_shape.TensorShape(shape) for shape in shapes]
+    return function_def_to_graph.function_def_to_graph(function, input_shapes=known)
+
+
+def _of_graph(graph: tf.Graph) -> float:
+    return sum(_of_operation(operation) for operation in graph.get_operations())
+
+
+def _of_operation(operation: tf.Operation) -> float:
+    if operation.type in _PRODUCTS:
+        left = _size(operation.inputs[0].shape)
+        flipped = operation.get_attr("transpose_b" if operation.type == "MatMul" else "adj_y")
+        columns = operation.inputs[1].shape
+        return 2 * left * (_dimension(columns, -2 if flipped else -1))
+    if operation.type in _CONVOLUTIONS or operation.type in _TRANSPOSED:
+        kernel = operation.inputs[1].shape
+        # Each position of the smaller image meets the whole kernel once; of its four or five
+        # dimensions the image's own channels are already in the kernel's.
+        image = (operation.outputs[0] if operation.type in _CONVOLUTIONS else operation.inputs[2]).shape
+        return 2 * _size(kernel) * _positions(image, operation.get_attr("data_format").decode())
+    if operation.type == "Einsum":
+        return _of_einsum(operation)
+    return 0.0
+
+
+def _of_einsum(operation: tf.Operation) -> float:
+    """The product of the sizes of all letters, each once."""
+    equation = operation.get_attr("equation").decode().replace(" ", "").replace("...", "")
+    sizes: dict[str, int] = {}
+    for letters, tensor in zip(equation.partition("->")[0].split(","), operation.inputs, strict=True):
+        for position, letter in enumerate(reversed(letters), start=1):
+            sizes[letter] = max(sizes.get(letter, 1), _dimension(tensor.shape, -position))
+    return 2.0 * math.prod(sizes.values())
+
+
+def _positions(shape: tf.TensorShape, data_format: str) -> int:
+    if shape.rank is None:
+        return 1
+    axes = range(2, shape.rank) if data_format.startswith("NC") else range(1, shape.rank - 1)
+    return math.prod(_dimension(shape, axis) for axis in axes)
+
+
+def _size(shape: tf.TensorShape) -> int:
+    return math.prod(dimension or 1 for dimension in shape.as_list()) if shape.rank is not None else 1
+
+
+def _dimension(shape: tf.TensorShape, axis: int) -> int:
+    return (shape.as_list()[axis] or 1) if shape.rank is not None and -shape.rank <= axis < shape.rank else 1

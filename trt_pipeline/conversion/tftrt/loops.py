@@ -1,0 +1,233 @@
+"""Ready a frozen graph's loops for the TensorRT pass, which sees only what stands inside a loop's body.
+
+Freezing hands weights to a loop as loop variables: inside the body they are arguments of unknown
+shape, and everything that multiplies by them stays out of TensorRT. Here such constants move into
+the body, the detours that freezing left go, and loop variables that nothing reads any more are dropped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from trt_pipeline.conversion.nodes import every_node
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
+
+_LOOPS = ("While", "StatelessWhile")
+
+
+def inline_constants(graph_def: graph_pb2.GraphDef, kept: Iterable[str]) -> graph_pb2.GraphDef:
+    """A copy of ``graph_def`` whose loop bodies hold their constants themselves.
+
+    Args:
+        kept: tensor names that must go on existing: the graph's inputs and outputs.
+    """
+    copy = type(graph_def)()
+    copy.CopyFrom(graph_def)
+    functions = {f.signature.name: f for f in copy.library.function}
+    calls = Counter(attr.func.name for node in every_node(copy) for attr in node.attr.values() if attr.func.name)
+    # Outermost first: a constant that a loop hands on to a loop inside it moves twice.
+    pending: list[_Scope] = [_Scope(copy.node, in_function=False)]
+    seen: set[str] = set()
+    while pending:
+        scope = pending.pop(0)
+        for loop in [node for node in scope.nodes if node.op in _LOOPS]:
+            body, condition = functions[loop.attr["body"].func.name], functions[loop.attr["cond"].func.name]
+            _note_shapes(loop, body)
+            if calls[body.signature.name] == 1:
+                _sink(scope, loop, body)
+            seen |= {body.signature.name, condition.signature.name}
+        for node in scope.nodes:
+            for attr in node.attr.values():
+                for called in (attr.func, *attr.list.func):
+                    if called.name in functions:
+                        pending += [_Scope(functions[called.name].node_def, in_function=True)]
+    for body in copy.library.function:
+        if body.signature.name in seen:
+            _bypass_identities(body)
+    _drop_unread_variables(copy, functions, calls, {_name(tensor) + ":" + _index(tensor) for tensor in kept})
+    return copy
+
+
+class _Scope:
+    """The nodes of a graph or of a function body, and how either writes its tensors."""
+
+    def __init__(self, nodes: Any, in_function: bool) -> None:
+        self.nodes, self.in_function = nodes, in_function
+        self.by_name = {node.name: node for node in nodes}
+
+    def constant_behind(self, tensor: str) -> node_def_pb2.NodeDef | None:
+        """The Const that ``tensor`` comes from, through any number of Identity ops."""
+        node = self.by_name.get(_name(tensor))
+        while node is not None and node.op == "Identity":
+            node = self.by_name.get(_name(node.input[0]))
+        return node if node is not None and node.op == "Const" else None
+
+
+def _note_shapes(loop: node_def_pb2.NodeDef, body: function_pb2.FunctionDef) -> None:
+    """Tell the body what shapes its arguments have: the loop knows, and the pass looks at the body alone."""
+    for number, shape in enumerate(loop.attr["output_shapes"].list.shape):
+        if not shape.unknown_rank:
+            noted = body.arg_attr[number].attr["_output_shapes"].list
+            del noted.shape[:]
+            noted.shape.add().CopyFrom(shape)
+
+
+def _sink(scope: _Scope, loop: node_def_pb2.NodeDef, body: function_pb2.FunctionDef) -> None:
+    """Give ``body`` its own copy of every constant that the loop only hands round."""
+    for number, (argument, returned) in enumerate(_variables(body)):
+        constant = scope.constant_behind(loop.input[number])
+        if constant is None or _origin(body, returned) != argument:
+            continue
+        sunk = body.node_def.add(name=f"{argument}/constant", op="Const")
+        for key in ("dtype", "value"):
+            sunk.attr[key].CopyFrom(constant.attr[key])
+        for node in body.node_def:
+            for position, source in enumerate(node.input):
+                if source == argument:
+                    node.input[position] = f"{sunk.name}:output:0"
+        # The loop variable itself still goes round, unread, until it is dropped.
+        body.ret[body.signature.output_arg[number].name] = argument
+
+
+def _bypass_identities(body: function_pb2.FunctionDef) -> None:
+    """Read constants directly: the Identity between has control edges that keep it, and them, out of segments."""
+    while True:
+        constants = {node.name for node in body.node_def if node.op == "Const"}
+        detours = {node.name: node.input[0] for node in body.node_def
+                   if node.op == "Identity" and len(node.input) == 1 and _name(node.input[0]) in constants}
+        if not detours:
+            return
+        kept = [node for node in body.node_def if node.name not in detours]
+        for node in kept:
+            inputs = [detours.get(_name(source), source) if not source.startswith("^") else source
+                      for source in node.input if not (source.startswith("^") and source[1:] in detours)]
+            del node.input[:]
+            node.input.extend(inputs)
+        for key, source in list(body.ret.items()):
+            body.ret[key] = detours.get(_name(source), source)
+        for key in [key for key, name in body.control_ret.items() if name in detours]:
+            del body.control_ret[key]
+        _replace(body.node_def, kept)
+
+
+def _drop_unread_variables(graph_def: graph_pb2.GraphDef, functions: dict[str, Any], calls: Counter[str],
+                           kept: set[str]) -> None:
+    scopes: list[tuple[Any, Any]] = [(graph_def.node, None), *((f.node_def, f) for f in graph_def.library.function)]
+    for nodes, owner in scopes:
+        for loop in [node for node in nodes if node.op in _LOOPS]:
+            body, condition = functions[loop.attr["body"].func.name], functions[loop.attr["cond"].func.name]
+            if calls[body.signature.name] != 1 or calls[condition.signature.name] != 1:
+                continue
+            read = _read_outputs(nodes, owner, loop.name, kept)
+            unread = {number for number, (argument, returned) in enumerate(_variables(body))
+                      if number not in read and returned == argument and not _reads(body, argument)
+                      and not _reads(condition, condition.signature.input_arg[number].name)
+                      and condition.signature.input_arg[number].name not in condition.ret.values()}
+            if unread and len(unread) < len(body.signature.input_arg):
+                _drop(nodes, owner, loop, body, condition, unread)
+
+
+def _drop(nodes: Any, owner: Any, loop: node_def_pb2.NodeDef, body: Any, condition: Any, unread: set[int]) -> None:
+    """Take the loop variables ``unread`` (by number) out of the loop, its functions and its readers."""
+    count = len(body.signature.input_arg)
+    left = [number for number in range(count) if number not in unread]
+    renumbered = {old: new for new, old in enumerate(left)}
+    _replace(loop.input, [*(loop.input[number] for number in left), *loop.input[count:]])
+    _replace(loop.attr["T"].list.type, [loop.attr["T"].list.type[number] for number in left])
+    shapes = loop.attr["output_shapes"].list.shape
+    if shapes:
+        _replace(shapes, [shapes[number] for number in left])
+    # Lists of indices into what has just been renumbered; the runtime makes them anew.
+    for key in [key for key in loop.attr if key.startswith(("_read_only", "_num_original", "_output_shapes"))]:
+        del loop.attr[key]
+    for number in unread:
+        del body.ret[body.signature.output_arg[number].name]
+    _replace(body.signature.output_arg, [body.signature.output_arg[number] for number in left])
+    for function in (body, condition):
+        _replace(function.signature.input_arg, [function.signature.input_arg[number] for number in left])
+        for table in (function.arg_attr, function.resource_arg_unique_id):
+            _renumber(table, renumbered)
+
+    _move_readers(nodes, owner, loop.name, renumbered)
+
+
+def _move_readers(nodes: Any, owner: Any, loop: str, renumbered: dict[int, int]) -> None:
+    """Let whoever reads an output of ``loop`` read it by its new number."""
+
+    def moved(tensor: str) -> str:
+        if tensor.startswith("^") or _name(tensor) != loop:
+            return tensor
+        index = renumbered[int(_index(tensor))]
+        return f"{loop}:output:{index}" if owner is not None else f"{loop}:{index}"
+
+    for node in nodes:
+        _replace(node.input, [moved(source) for source in node.input])
+    if owner is not None:
+        for key, source in list(owner.ret.items()):
+            owner.ret[key] = moved(source)
+
+
+def _renumber(table: Any, renumbered: dict[int, int]) -> None:
+    """Move the entries of a protobuf map that is keyed by argument number."""
+    copies = {}
+    for key in list(table):
+        value = table[key]
+        if hasattr(value, "CopyFrom"):
+            copy = type(value)()
+            copy.CopyFrom(value)
+            value = copy
+        copies[key] = value
+        del table[key]
+    for old, value in copies.items():
+        if old not in renumbered:
+            continue
+        if hasattr(value, "CopyFrom"):
+            table[renumbered[old]].CopyFrom(value)
+        else:
+            table[renumbered[old]] = value
+
+
+def _read_outputs(nodes: Any, owner: Any, loop: str, kept: set[str]) -> set[int]:
+    sources = [source for node in nodes for source in node.input if not source.startswith("^")]
+    sources += owner.ret.values() if owner is not None else kept
+    return {int(_index(source)) for source in sources if _name(source) == loop}
+
+
+def _reads(function: Any, argument: str) -> bool:
+    return any(source == argument for node in function.node_def for source in node.input)
+
+
+def _variables(body: function_pb2.FunctionDef) -> list[tuple[str, str]]:
+    """Loop variables in order: the argument, and what the body returns for it."""
+    return [(argument.name, body.ret[result.name])
+            for argument, result in zip(body.signature.input_arg, body.signature.output_arg, strict=True)]
+
+
+def _origin(body: function_pb2.FunctionDef, tensor: str) -> str:
+    """What ``tensor`` is a copy of, through any number of Identity ops."""
+    by_name = {node.name: node for node in body.node_def}
+    while (node := by_name.get(_name(tensor))) is not None and node.op == "Identity":
+        tensor = node.input[0]
+    return tensor
+
+
+def _name(tensor: str) -> str:
+    return tensor.lstrip("^").split(":", 1)[0]
+
+
+def _index(tensor: str) -> str:
+    _, colon, last = tensor.rpartition(":")
+    return last if colon else "0"
+
+
+def _replace(field: Any, values: list[Any]) -> None:
+    """Set a repeated protobuf field to ``values``, which may be its own elements."""
+    copies: list[Any] = []
+    for value in values:
+        copies.append(type(value).FromString(value.SerializeToString()) if hasattr(value, "CopyFrom") else value)
+    del field[:]
+    field.extend(copies)

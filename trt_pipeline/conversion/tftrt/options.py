@@ -1,0 +1,47 @@
+"""What ``backends.tf-trt.options`` may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from trt_pipeline.errors import ConfigError
+from trt_pipeline.frozen import Frozen
+from trt_pipeline.suggest import did_you_mean
+
+Calibrator = Literal["minmax", "tensorrt"]
+
+
+class Options(Frozen):
+    """Choices that a conversion with TF-TRT has."""
+
+    freeze: Literal["auto", "always", "never"] = "auto"
+    """Whether weights become constants of the graph, or stay variables that signatures share; "auto"
+    freezes small models. TensorFlow needs some 25 times a frozen graph's size when it loads it."""
+    calibrator: Calibrator = "minmax"
+    """Who finds int8 ranges: "minmax" here, from the calibration samples; "tensorrt" TensorRT's own
+    calibrator, when the candidate is finalized on a GPU."""
+    profile_strategy: Literal["range", "optimal", "range+optimal"] = "range"
+    """What engines are built for: one profile over all shapes that they were shown, one for each shape, or both."""
+    ranges: Path | None = None
+    """A ranges file to quantize by, instead of measuring anew."""
+
+
+def parse(given: dict[str, Any]) -> Options:
+    """The options in ``given``.
+
+    Raises:
+        ConfigError: one is unknown or has no such value.
+    """
+    try:
+        return Options.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "options"
+        if first["type"] == "extra_forbidden":
+            known = list(Options.model_fields)
+            raise ConfigError(f"backend tf-trt has no option '{name}': it has {', '.join(known)}"
+                              f"{did_you_mean(name, known)}") from None
+        raise ConfigError(f"backend tf-trt, option {name}: {first['msg']}") from None

@@ -1,0 +1,53 @@
+"""What of this machine and this interpreter results depend on; nothing but the standard library is imported.
+
+Run as a module it prints the same as JSON: so one interpreter asks another (`interpreter.examine`).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+
+_LIBRARIES = ("tensorflow", "tensorflow-cpu", "tf2onnx", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "protobuf",
+              "pydantic", "tensorrt")
+# Settings of the libraries that change numbers or speed.
+_VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+
+
+def environment() -> dict[str, str]:
+    """Interpreter, libraries, processor, cores."""
+    return {"python": platform.python_version(), "machine": platform.machine(), "cpu": cpu_model(),
+            "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+            "gpu": gpu_models(), **{name: found for name in _LIBRARIES if (found := version(name))},
+            **{name: os.environ[name] for name in _VARIABLES if name in os.environ}}
+
+
+def version(package: str) -> str:
+    """Installed version of ``package`` without importing it; empty where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def gpu_models() -> str:
+    """Names of the NVIDIA GPUs, from the driver's files; empty where there is none."""
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = (line for file in files for line in file.read_text().splitlines() if line.startswith("Model"))
+    return "; ".join(line.partition(":")[2].strip() for line in lines)
+
+
+def cpu_model() -> str:
+    """The processor's own name for itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+if __name__ == "__main__":
+    print(json.dumps(environment()))

@@ -1,0 +1,133 @@
+"""Finish a converted candidate on the machine that has its GPU: build, judge, time, each in a worker of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from trt_pipeline.backends.base import Artifact, Progress
+from trt_pipeline.benchmarking.interleaved import BenchmarkResult
+from trt_pipeline.candidate import Candidate, describe
+from trt_pipeline.config.schema import Limits
+from trt_pipeline.errors import PipelineError
+from trt_pipeline.kit import Kit, reference_folder
+from trt_pipeline.parity.judge import Verdict
+from trt_pipeline.results import CandidateResult, StageCost
+from trt_pipeline.stages import jobs, worker
+from trt_pipeline.stages.worker import WorkerFailed
+
+_LOG = "log.txt"
+_RESULT = "result.json"
+
+
+def finish(made: Candidate, kit: Kit, kit_folder: Path, target: Path, original: Path | None, python: Path | None,
+           limits: Limits, progress: Progress) -> CandidateResult:
+    """Write the finished candidate to the new folder ``target``; it appears whole or not at all.
+
+    Args:
+        original: what it is timed against; its own graph without TensorRT where that is not here.
+
+    Raises:
+        MissingError: this machine cannot build it.
+        PipelineError: the build failed; one line says why.
+    """
+    staged = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        result = _Finish(made, kit, kit_folder, staged, python, limits, progress).run(original)
+        os.rename(staged, target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return result
+
+
+class _Finish:
+    """One finishing; each method is a stage."""
+
+    def __init__(self, made: Candidate, kit: Kit, kit_folder: Path, staged: Path, python: Path | None,
+                 limits: Limits, progress: Progress) -> None:
+        self.made, self.kit, self.kit_folder, self.staged = made, kit, kit_folder, staged
+        self.python, self.limits, self.progress = python, limits, progress
+        self.costs: list[StageCost] = []
+        self.common: dict[str, Any] = {
+            "contract": kit.contract.model_dump(mode="json"), "padding": kit.padding,
+            "samples": {name: str(path) for name, path in kit.samples(kit_folder).items()}}
+
+    def run(self, original: Path | None) -> CandidateResult:
+        built = self._build()
+        verdict = self._judge(built)
+        known: dict[str, Any] = {
+            "name": f"{self.made.backend}/{self.made.precision}", "backend": self.made.backend,
+            "precision": self.made.precision, "artifact": built, "verdict": verdict,
+            "status": "ok" if verdict.passed else "rejected", "reason": verdict.reason,
+            "size_bytes": sum(f.stat().st_size for f in self.staged.rglob("*") if f.is_file())}
+        if verdict.passed:
+            known["benchmark"] = self._time(built, original)
+        result = CandidateResult(**known, stages=tuple(self.costs))
+        describe(self.staged, self.made.model_copy(update={"artifact": built, "python": self.python}))
+        (self.staged / _RESULT).write_text(result.model_dump_json(indent=2) + "\n")
+        return result
+
+    def _build(self) -> Artifact:
+        folder = self.staged / "built"
+        done = self._work("finalize", jobs.finalize, {
+            "backend_name": self.made.backend, "artifact": self.made.artifact.model_dump(mode="json"),
+            "artifact_folder": str(self.made.folder), **self.common,
+            "cases": [case.model_dump(mode="json") for case in self.kit.reference.cases],
+            "calibration": {name: str(path) for name, path in self.kit.calibration(self.kit_folder).items()},
+            "profiles": [{name: extent.model_dump(mode="json") for name, extent in profile.items()}
+                         for profile in self.kit.profiles]}, folder)
+        for entry in folder.iterdir():
+            entry.rename(self.staged / entry.name)
+        folder.rmdir()
+        return Artifact.model_validate(done)
+
+    def _judge(self, built: Artifact) -> Verdict:
+        done = self._work("validate", jobs.validate, {
+            "backend_name": self.made.backend, "precision": self.made.precision,
+            "artifact": built.model_dump(mode="json"), "artifact_folder": str(self.staged), **self.common,
+            "reference_index": self.kit.reference.model_dump(mode="json"),
+            "reference_folder": str(reference_folder(self.kit_folder)),
+            "gate": self.kit.gate.model_dump(mode="json", exclude_none=True)}, self.staged)
+        return Verdict.model_validate(done)
+
+    def _time(self, built: Artifact, original: Path | None) -> BenchmarkResult:
+        with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
+            model = original.resolve() if original else self._without_tensorrt(Path(scratch))
+            before = Artifact(kind="savedmodel", files=dict.fromkeys(self.kit.signatures, model.name))
+
+            def side(name: str, artifact: Artifact, folder: Path) -> dict[str, Any]:
+                return {"backend": name, "artifact": artifact.model_dump(mode="json"), "folder": str(folder),
+                        "threads": self.kit.benchmark.threads, "python": str(self.python) if self.python else None,
+                        **self.common}
+
+            done = self._work("benchmark", jobs.benchmark, {
+                "original": side("original", before, model.parent),
+                "candidate": side(self.made.backend, built, self.staged), "signatures": self.kit.signatures,
+                "batch_sizes": self.kit.benchmark.batch_sizes,
+                "duration_s": self.kit.benchmark.duration_s}, self.staged)
+        return BenchmarkResult.model_validate(done)
+
+    def _without_tensorrt(self, scratch: Path) -> Path:
+        """The candidate's own graph, run by TensorFlow alone: what the original is but for its constants."""
+        self._work("stand-in", jobs.write_stand_in, {
+            "backend_name": self.made.backend, "artifact": self.made.artifact.model_dump(mode="json"),
+            "artifact_folder": str(self.made.folder)}, scratch / "stand-in")
+        return scratch / "stand-in"
+
+    def _work(self, stage: str, function: Any, arguments: dict[str, Any], folder: Path) -> Any:
+        log = self.staged / f"{stage}.txt"
+        try:
+            outcome = worker.run(function, {**arguments, "folder": str(folder)}, self.limits, log, self.progress,
+                                 self.python)
+        except WorkerFailed as error:
+            raise PipelineError(f"{stage} of {self.made.folder} failed: {error}") from None
+        finally:
+            with (self.staged / _LOG).open("ab") as all_logs:
+                all_logs.write(log.read_bytes())
+            log.unlink()
+        self.costs.append(StageCost(stage=stage, seconds=outcome.seconds, peak_memory_mb=outcome.peak_memory_mb,
+                                    cached=False))
+        return outcome.value
