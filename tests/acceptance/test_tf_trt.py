@@ -129,11 +129,12 @@ def test_an_estimator_with_string_labels(tmp_path: Path) -> None:
                         for name, value in zip("ab", row, strict=True)}
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
     made = api.convert(exported, "tf-trt", "fp32", tmp_path / "fp32")
-    assert made.artifact.coverage.keys() == {"classification", "serving_default"}
+    assert made.artifact.coverage.keys() == {"classification", "regression", "serving_default"}
     assert "look-up table" in made.artifact.description["predict"]["unchanged"]
     verdict = api.validate(exported, tmp_path / "fp32", str(tmp_path / "samples.tfrecord"))
     assert verdict.passed, verdict.reason
-    assert {output.signature for output in verdict.outputs} == {"classification", "serving_default", "predict"}
+    assert {output.signature for output in verdict.outputs} == {
+        "classification", "regression", "serving_default", "predict"}
 
 
 def test_variables_may_stay_variables(enko_samples: Path, enko_fp16: tuple[Candidate, Path], tmp_path: Path) -> None:

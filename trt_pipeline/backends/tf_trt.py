@@ -68,7 +68,9 @@ class TfTrt(Backend):
         keep_variables = _keeps_variables(chosen, contract, request)
         content = digest.of_folder(request.model)
         loaded = tf.saved_model.load(str(request.model), tags=list(request.tags))
-        prefix = digest.of_value([content, request.precision, request.options])[:10]
+        prefix = digest.of_value([
+            content, request.precision, request.options, chosen.ranges and digest.of_file(chosen.ranges),
+            {name: digest.of_folder(folder) for name, folder in request.samples.items()}])[:10]
         made: dict[str, Segmented] = {}
         unchanged: dict[str, str] = {}
         for number, name in enumerate(request.signatures):
@@ -161,7 +163,9 @@ def _batches(request: ConversionRequest, contract: Contract, name: str) -> Itera
     samples = Samples(request.samples[name], request.padding)
     size = contract.signatures[name].fixed_batch or 1
     starts = range(0, min(len(samples), _CALIBRATION_SAMPLES), size)
-    return (samples.take([(start + i) % len(samples) for i in range(size)]) for start in starts)
+    left_out = {key: tensor.default_array() for key, tensor in contract.signatures[name].inputs.items()
+                if tensor.default is not None}
+    return (left_out | samples.take([(start + i) % len(samples) for i in range(size)]) for start in starts)
 
 
 def _check_engines(model: Path, tags: tuple[str, ...], made: dict[str, Segmented]) -> None:

@@ -92,10 +92,8 @@ def _of_function(graph_def: graph_pb2.GraphDef, function: Any) -> SignatureGraph
     left = {node.name for node in graph_def.node if node.op == "Placeholder"}  # what was not frozen
     captured = {internal.op.name: external for external, internal in function.graph.captures
                 if internal.op.name in left}
-    given = [tensor for tensor in function.inputs if tensor.op.name not in captured]
-    keywords = function.structured_input_signature[1]
-    by_name = {tensor.op.name: tensor for tensor in given}
-    inputs = {key: _argument(key, spec, by_name, function).name for key, spec in keywords.items()}
+    # A loaded signature's first inputs are its keywords, in this order, whatever their tensors are called.
+    inputs = {key: tensor.name for key, tensor in zip(function._arg_keywords, function.inputs, strict=False)}
     # A function's flat outputs stand in the order of their sorted names.
     outputs = {key: tensor.name
                for key, tensor in zip(sorted(function.structured_outputs), function.outputs, strict=True)}
@@ -120,21 +118,6 @@ def _assignments(function: tf.types.experimental.ConcreteFunction) -> str:
     nodes = every_node(function.graph.as_graph_def())
     kinds = {n.op for n in nodes if n.op.startswith(("Assign", "ResourceScatter", "ResourceApply"))}
     return ", ".join(sorted(kinds))
-
-
-def _argument(key: str, spec: Any, by_name: dict[str, Any], function: Any) -> Any:
-    """The graph input of keyword ``key``: the loader names it after the spec, or gives it an attribute."""
-    for candidate in (spec.name, key):
-        if candidate in by_name:
-            return by_name[candidate]
-    for tensor in by_name.values():
-        if tensor.op.node_def.attr["_user_specified_name"].s.decode() in (key, spec.name):
-            return tensor
-    # A TF1 signature gives its own names to the leading inputs, whatever the graph calls them.
-    keywords = list(getattr(function, "_arg_keywords", ()))
-    if key in keywords and function.inputs[keywords.index(key)].op.name in by_name:
-        return function.inputs[keywords.index(key)]
-    raise Unsupported(f"its input '{key}' cannot be found in the graph of {function.name!r}")
 
 
 def _gather_from_constants(nodes: Any) -> None:

@@ -64,21 +64,22 @@ def _to_function(function: Any, frozen: SignatureGraph, prefix: str) -> tf.types
     import tensorflow as tf
     from tensorflow.python.eager import wrap_function
 
-    specs = function.structured_input_signature[1]
     captures = frozen.resources
     wrapped = wrap_function.function_from_graph_def(
         _ready_to_save(frozen.graph_def, prefix), list(frozen.inputs.values()),
         list(frozen.outputs.values()), captures)
     shapes = {key: spec.shape for key, spec in function.structured_outputs.items()}
 
-    def call(**inputs: Any) -> dict[str, Any]:
-        values = wrapped(*(inputs[key] for key in frozen.inputs))
+    def call(*inputs: Any) -> dict[str, Any]:
+        values = wrapped(*inputs)
         # Grappler drops static shapes that it cannot infer again (table look-ups become unknown).
         return {key: tf.ensure_shape(value, shapes[key])
                 for key, value in zip(frozen.outputs, values, strict=True)}
 
-    return tf.function(call, autograph=False).get_concrete_function(
-        **{key: tf.TensorSpec(spec.shape, spec.dtype, name=key) for key, spec in specs.items()})
+    # By position: a name need not be one that Python allows.
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, name=key)
+             for key, tensor in zip(frozen.inputs, function.inputs, strict=False)]
+    return tf.function(call, autograph=False).get_concrete_function(*specs)
 
 
 def _ready_to_save(graph_def: graph_pb2.GraphDef, prefix: str) -> graph_pb2.GraphDef:

@@ -8,6 +8,7 @@ do to it (its arithmetic emulated inside the segments). The second is an estimat
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,8 +76,8 @@ def _hazards(backend: Backend, artifact: Artifact, folder: Path, contract: Contr
             for case in _one_of_each_group(reference.cases):
                 runner.infer(case.signature, samples[case.signature].take(case.rows, case.width))
         found = backend.magnitudes(file)
-    large = {name: value for name, value in found.items() if value > _LARGEST_HALF}
-    overflows = dict(sorted(large.items(), key=lambda item: -item[1]))
+    large = {name: value for name, value in found.items() if not value <= _LARGEST_HALF}  # NaN too
+    overflows = dict(sorted(large.items(), key=lambda item: -math.inf if math.isnan(item[1]) else -item[1]))
     return overflows, tuple(name for name, value in found.items() if 0 < value <= _LOST_IN_HALF)
 
 

@@ -69,15 +69,17 @@ def convert(function: tf.types.experimental.ConcreteFunction, precision: str, pr
     if precision == "int8" and calibrator == "minmax" and not own_quantization:
         graph, used, quantized = _quantize(graph, ranges, batches)
     looped = loops.inline_constants(graph.graph_def, [*inputs, *outputs])
+    if keep_variables:
+        variables.offer(looped)
     with coverage.reporting() as listener:
         segmented = segment.segment(
             looped, inputs, outputs, precision, prefix, quantized=own_quantization,
             calibrate=precision == "int8" and calibrator == "tensorrt", profile_strategy=profile_strategy)
+    variables.restore(segmented)
     made = coverage.measure(segmented, listener.text)
     if not made.engines:
         raise Unsupported(_why_nothing(made))
     _check_precision(segment.engines(segmented), precision)
-    variables.restore(segmented)
     return Segmented(replace(graph, graph_def=segmented), made, used, quantized)
 
 

@@ -65,7 +65,8 @@ def _of_operation(operation: tf.Operation) -> float:
         # Each position of the smaller image meets the whole kernel once; of its four or five
         # dimensions the image's own channels are already in the kernel's.
         image = (operation.outputs[0] if operation.type in _CONVOLUTIONS else operation.inputs[2]).shape
-        return 2 * _size(kernel) * _positions(image, operation.get_attr("data_format").decode())
+        rows = _dimension(image, 0)
+        return 2 * rows * _size(kernel) * _positions(image, operation.get_attr("data_format").decode())
     if operation.type == "Einsum":
         return _of_einsum(operation)
     return 0.0
@@ -73,11 +74,16 @@ def _of_operation(operation: tf.Operation) -> float:
 
 def _of_einsum(operation: tf.Operation) -> float:
     """The product of the sizes of all letters, each once."""
-    equation = operation.get_attr("equation").decode().replace(" ", "").replace("...", "")
-    sizes: dict[str, int] = {}
+    equation = operation.get_attr("equation").decode().replace(" ", "")
+    sizes: dict[Any, int] = {}
     for letters, tensor in zip(equation.partition("->")[0].split(","), operation.inputs, strict=True):
-        for position, letter in enumerate(reversed(letters), start=1):
-            sizes[letter] = max(sizes.get(letter, 1), _dimension(tensor.shape, -position))
+        before, dots, after = letters.partition("...")
+        axes: dict[Any, int] = {letter: axis for axis, letter in enumerate(before)}
+        axes |= {letter: axis - len(after) for axis, letter in enumerate(after)}
+        if dots and tensor.shape.rank is not None:  # what the dots stand for lines up from the right
+            axes |= {-axis: -len(after) - axis for axis in range(1, tensor.shape.rank - len(before + after) + 1)}
+        for letter, axis in axes.items():
+            sizes[letter] = max(sizes.get(letter, 1), _dimension(tensor.shape, axis))
     return 2.0 * math.prod(sizes.values())
 
 

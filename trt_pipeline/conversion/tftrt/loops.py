@@ -32,18 +32,21 @@ def inline_constants(graph_def: graph_pb2.GraphDef, kept: Iterable[str]) -> grap
     # Outermost first: a constant that a loop hands on to a loop inside it moves twice.
     pending: list[_Scope] = [_Scope(copy.node, in_function=False)]
     seen: set[str] = set()
+    visited: set[str] = set()
     while pending:
         scope = pending.pop(0)
         for loop in [node for node in scope.nodes if node.op in _LOOPS]:
             body, condition = functions[loop.attr["body"].func.name], functions[loop.attr["cond"].func.name]
-            _note_shapes(loop, body)
             if calls[body.signature.name] == 1:
+                _note_shapes(loop, body)
                 _sink(scope, loop, body)
             seen |= {body.signature.name, condition.signature.name}
         for node in scope.nodes:
             for attr in node.attr.values():
                 for called in (attr.func, *attr.list.func):
-                    if called.name in functions:
+                    # A function that is called from several places is still one function.
+                    if called.name in functions and called.name not in visited:
+                        visited.add(called.name)
                         pending += [_Scope(functions[called.name].node_def, in_function=True)]
     for body in copy.library.function:
         if body.signature.name in seen:
@@ -127,6 +130,10 @@ def _drop_unread_variables(graph_def: graph_pb2.GraphDef, functions: dict[str, A
                       if number not in read and returned == argument and not _reads(body, argument)
                       and not _reads(condition, condition.signature.input_arg[number].name)
                       and condition.signature.input_arg[number].name not in condition.ret.values()}
+            if owner is None:
+                # Outputs of the graph keep their names, so nothing before them may go.
+                named = [int(_index(tensor)) for tensor in kept if _name(tensor) == loop.name]
+                unread = {number for number in unread if number > max(named, default=-1)}
             if unread and len(unread) < len(body.signature.input_arg):
                 _drop(nodes, owner, loop, body, condition, unread)
 

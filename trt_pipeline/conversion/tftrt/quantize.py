@@ -40,13 +40,17 @@ def tensors(graph_def: graph_pb2.GraphDef) -> list[str]:
     Raises:
         Unsupported: there is no convolution.
     """
-    found = [source for node in graph_def.node if node.op in _CONVOLUTIONS for source in node.input[:2]]
+    found = [source for node in graph_def.node if _is_quantizable(node) for source in node.input[:2]]
     if not found:
         others = sum(node.op in _PRODUCTS for node in graph_def.node)
         raise Unsupported(
             "int8: TF-TRT loses the quantization of tensors with fewer than 4 dimensions, so only convolutions keep "
             f"theirs, and there is none ({others} other products): use the backend tensorrt or onnxruntime for int8")
     return list(dict.fromkeys(_full_name(source) for source in found))
+
+
+def _is_quantizable(node: node_def_pb2.NodeDef) -> bool:
+    return node.op in _CONVOLUTIONS and node.attr["T"].type == 1  # DT_FLOAT
 
 
 def measure(frozen: SignatureGraph, batches: Iterable[Feeds]) -> Ranges:
@@ -89,7 +93,7 @@ def insert(graph_def: graph_pb2.GraphDef, ranges: Ranges) -> tuple[graph_pb2.Gra
     count = 0
     for node in copy.node:
         sources = [_full_name(source) for source in node.input[:2]]
-        if node.op in _CONVOLUTIONS and all(source in quantized for source in sources):
+        if _is_quantizable(node) and all(source in quantized for source in sources):
             count += 1
             for position, source in enumerate(sources):
                 node.input[position] = _node_name(source)

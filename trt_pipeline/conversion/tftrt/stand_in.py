@@ -27,7 +27,7 @@ _MOVING_OPS = frozenset({
     "Identity", "Reshape", "Transpose", "Squeeze", "ExpandDims", "Pack", "Unpack", "ConcatV2", "GatherV2", "Split",
     "SplitV", "StridedSlice", "Slice", "Relu", "MaxPool", "MaxPool3D", "Max", "Min", "Maximum", "Minimum", "Pad",
     "Tile", "BroadcastTo", "DepthToSpace", "SpaceToDepth", "SelectV2", "Select", "TopKV2", "Abs", "Neg",
-    "QuantizeAndDequantizeV2", "ReadVariableOp"})
+    "QuantizeAndDequantizeV2"})
 
 
 def write(model: Path, target: Path, kind: Kind, magnitudes: Path | None = None) -> None:

@@ -14,6 +14,9 @@ _CALLS = {"While": 0, "StatelessWhile": 0, "If": 1, "StatelessIf": 1, "Case": 1,
           "PartitionedCall": 0, "StatefulPartitionedCall": 0}
 _READS = ("ReadVariableOp", "ResourceGather")
 _CONTAINER = b"trt_pipeline"
+# A gather's own handle: TensorRT does not take the gather, and its result has a shape only behind a VarHandleOp.
+_GATHERED = "/gathered"
+_FILTERED = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"})
 
 
 def declare(signature: SignatureGraph) -> None:
@@ -42,21 +45,57 @@ def declare(signature: SignatureGraph) -> None:
     _note(signature.graph_def.node, variables, functions, types_pb2.DT_RESOURCE)
 
 
+def offer(graph_def: graph_pb2.GraphDef) -> None:
+    """Turn the VarHandleOps that `declare` made into placeholders, in place: only their reads enter an engine.
+
+    The pass knows a handle by its attribute ``dtype`` being a resource (`ConvertToTensorOrWeights`), which
+    that of a VarHandleOp never is. Read outside, a weight would come in as a tensor, and no convolution
+    can be built from such a filter.
+    """
+    handles = {node.name: node for node in graph_def.node if _is_ours(node)}
+    gathered = set()
+    for node in graph_def.node:
+        if node.op == "ResourceGather" and (name := node.input[0].split(":", 1)[0]) in handles:
+            gathered.add(name)
+            node.input[0] = name + _GATHERED
+    for name in sorted(gathered):
+        graph_def.node.add().CopyFrom(handles[name])
+        graph_def.node[-1].name = name + _GATHERED
+    for node in handles.values():
+        _become_placeholder(node)
+
+
 def restore(graph_def: graph_pb2.GraphDef) -> None:
-    """Turn the VarHandleOps that `declare` made back into placeholders, in place."""
+    """Undo `declare` and `offer`, in place."""
+    for node in graph_def.node:
+        if node.op == "ResourceGather":
+            node.input[0] = node.input[0].removesuffix(_GATHERED)
+    for node in [node for node in graph_def.node if _is_ours(node)]:
+        if node.name.endswith(_GATHERED):
+            graph_def.node.remove(node)
+        else:
+            _become_placeholder(node)
+
+
+def _is_ours(node: Any) -> bool:
+    return bool(node.op == "VarHandleOp" and node.attr["container"].s == _CONTAINER)
+
+
+def _become_placeholder(node: Any) -> None:
     from tensorflow.core.framework import types_pb2
 
-    for node in graph_def.node:
-        if node.op == "VarHandleOp" and node.attr["container"].s == _CONTAINER:
-            node.attr.clear()
-            node.op = "Placeholder"
-            node.attr["dtype"].type = types_pb2.DT_RESOURCE
-            node.attr["shape"].shape.SetInParent()
+    node.attr.clear()
+    node.op = "Placeholder"
+    node.attr["dtype"].type = types_pb2.DT_RESOURCE
+    node.attr["shape"].shape.SetInParent()
 
 
-def _note(nodes: Any, variables: dict[str, Any], functions: dict[str, Any], resource: int) -> None:
+def _note(nodes: Any, variables: dict[str, Any], functions: dict[str, Any], resource: int,
+          in_body: bool = False) -> None:
     """Follow the handles in ``variables`` through one graph or body and into the functions that it calls."""
     by_name = {node.name: node for node in nodes}
+    # In a body the pass takes no handle, weights come in as tensors, and filters must not.
+    refused = {node.input[1].split(":", 1)[0] for node in nodes if node.op in _FILTERED} if in_body else set()
 
     def variable_of(tensor: str) -> Any:
         name = tensor.split(":", 1)[0]
@@ -65,7 +104,7 @@ def _note(nodes: Any, variables: dict[str, Any], functions: dict[str, Any], reso
         return variables.get(name)
 
     for node in nodes:
-        if node.op in _READS and (variable := variable_of(node.input[0])) is not None:
+        if node.op in _READS and node.name not in refused and (variable := variable_of(node.input[0])) is not None:
             node.attr["_shape"].shape.CopyFrom(variable.shape)
         if node.op not in _CALLS:
             continue
@@ -85,4 +124,4 @@ def _note_in_body(function: Any, given: list[Any], functions: dict[str, Any], re
             attributes["_handle_dtypes"].list.type[:] = [variable.dtype]
             del attributes["_handle_shapes"].list.shape[:]
             attributes["_handle_shapes"].list.shape.add().CopyFrom(variable.shape)
-    _note(function.node_def, handed, functions, resource)
+    _note(function.node_def, handed, functions, resource, in_body=True)
