@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import ROOT
 from trt_pipeline.run_result import RunResult
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 HERE = ["original", "tensorflow/fp32", "tensorflow/bf16", "onnxruntime/fp32", "onnxruntime/int8"]
 ON_A_GPU = ["tf-trt/fp32", "tf-trt/fp16", "tf-trt/int8"]
 
@@ -70,6 +70,23 @@ def test_fp32_onnx_says_every_word_of_the_original(result: RunResult) -> None:
     assert {f.group for f in outputs.figures} == {
         "all", "samples", "batch 1", "batch odd", "batch max", "shortest", "longest", "shortest padded",
         "shortest + longest"}
+
+
+def test_tf_trt_is_converted_proven_and_estimated_and_waits_for_a_gpu(
+        first: subprocess.CompletedProcess[str], result: RunResult) -> None:
+    for name in ("tf-trt/fp32", "tf-trt/fp16"):
+        candidate = result.candidate(name)
+        assert candidate.status == "pending-gpu", candidate.reason
+        assert "converted graph exact in float32; estimated on CPU:" in candidate.reason
+        assert f"{name} in TensorRT: translate: 6 engines" in first.stdout
+        assert candidate.artifact
+        assert candidate.artifact.coverage["translate"].nodes_in_largest >= 200
+    fp16 = result.candidate("tf-trt/fp16").verdict
+    assert fp16
+    assert fp16.estimate
+    assert max(fp16.estimate.overflows.values()) >= 1e9, "the masks of attention"
+    int8 = result.candidate("tf-trt/int8")
+    assert (int8.status, "use the backend tensorrt" in int8.reason) == ("unsupported", True)
 
 
 def test_onnx_is_much_faster_than_the_original(result: RunResult) -> None:

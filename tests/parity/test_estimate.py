@@ -185,7 +185,7 @@ def test_hazards_are_found_and_the_largest_comes_first(judged: Any) -> None:
 
 
 def test_a_tensor_that_became_nan_is_a_hazard(judged: Any) -> None:
-    """OPEN DEFECT, small: NaN compares with nothing, so a tensor that is NaN is neither too large nor named."""
+    """NaN compares with nothing, so it has to be asked for."""
     assert "worst" in judged(Pending(found={"worst": float("nan"), "fine": 1.0}))[0].estimate.overflows
 
 

@@ -25,7 +25,7 @@ from tests.conversion.tftrt.builders import (
 )
 from trt_pipeline import digest
 from trt_pipeline.backends import tf_trt
-from trt_pipeline.conversion.tftrt import ranges
+from trt_pipeline.conversion.tftrt import ranges, segment
 from trt_pipeline.conversion.tftrt.convert import convert
 from trt_pipeline.conversion.tftrt.segment import engines
 from trt_pipeline.errors import InputError, Unsupported
@@ -167,7 +167,7 @@ def test_a_check_that_refuses_bad_input_still_does(made: Path) -> None:
 
 @BOTH_WAYS
 def test_a_function_with_loops_that_is_called_twice(freeze: str, tmp_path: Path) -> None:
-    """OPEN DEFECT: inlined twice, its calls share the outer body, and the inner body gets its constant twice."""
+    """Inlined twice, its calls share the outer body, and the inner body is reached by two ways."""
     module = Model()
     original = save(tmp_path / "model", module, serving_default=(module.function_twice, [floats(None, 8)]))
     _, written = converted(original, tmp_path / "made", freeze=freeze)
@@ -228,7 +228,7 @@ def test_only_the_meta_graph_with_the_tags_is_converted(tmp_path: Path) -> None:
 
 @BOTH_WAYS
 def test_an_output_that_is_the_loop_s_own(freeze: str, tmp_path: Path) -> None:
-    """OPEN DEFECT: dropping variables renumbers the loop's outputs, and the signature still names the old number."""
+    """Dropping variables renumbers a loop's outputs, and the signature still names the old number."""
 
     def build() -> Any:
         x = v1.placeholder(tf.float32, [None, 8], "x")
@@ -244,7 +244,7 @@ def test_an_output_that_is_the_loop_s_own(freeze: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["images", "image/encoded", "a-b"])
 def test_an_input_s_name_need_not_be_its_tensor_s(name: str, tmp_path: Path) -> None:
-    """OPEN DEFECT, older than TF-TRT (`freeze._argument`): such signatures, usual from TensorFlow 1, are refused."""
+    """As is usual from TensorFlow 1."""
 
     def build() -> Any:
         x = v1.placeholder(tf.float32, [None, 8], "x")
@@ -259,7 +259,7 @@ def test_an_input_s_name_need_not_be_its_tensor_s(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["a-b", "a/b"])
 def test_an_input_s_name_with_odd_characters(name: str, tmp_path: Path) -> None:
-    """OPEN DEFECT, older than TF-TRT (`rebuild._to_function`): the name is written as 'a_b', and the diff crashes."""
+    """It need not be a name that Python allows."""
     module = Model()
     original = save(tmp_path / "model", module,
                     serving_default=(lambda x: {"y": module.dense(x)}, [floats(None, 8, name=name)]))
@@ -291,6 +291,24 @@ def test_a_quantized_graph_is_refused_at_other_precisions(precision: str, tmp_pa
         convert(signature(original), precision, "p", keep_variables=False)
 
 
+def test_a_precision_that_the_pass_changed_by_itself_is_refused(tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where INT8 finds no Q/DQ in a segment, it makes FP16 of it and says nothing."""
+    plain = segment.segment
+
+    def changing(*arguments: Any, **more: Any) -> Any:
+        made = plain(*arguments, **more)
+        for engine in engines(made):
+            engine.attr["precision_mode"].s = b"FP16"
+        return made
+
+    monkeypatch.setattr(segment, "segment", changing)
+    module = Model()
+    original = save(tmp_path / "model", module, serving_default=(lambda x: {"y": module.dense(x)}, [floats(None, 8)]))
+    with pytest.raises(Unsupported, match="TF-TRT made engines at fp16 where int8 was asked"):
+        convert(signature(original), "int8", "p", keep_variables=False, calibrator="tensorrt")
+
+
 def test_all_signatures_refused_is_one_line_with_every_reason(tmp_path: Path) -> None:
     calls = {name: (lambda x: {"y": tf.math.lgamma(x)}, [floats(None)]) for name in ("one", "two")}
     original = save(tmp_path / "model", tf.Module(), **calls)
@@ -310,7 +328,7 @@ def test_ranges_of_another_model_stop_the_conversion(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", ["samples", "ranges"])
 def test_int8_by_other_ranges_gives_engines_other_names(given: str, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    """OPEN DEFECT: under one name, a server that loads the new version beside the old finds the old's built engine."""
+    """Under one name, a server that loads the new version beside the old finds the old's built engine."""
     prefixes = []
 
     def refuse(function: Any, precision: str, prefix: str, **more: Any) -> Any:

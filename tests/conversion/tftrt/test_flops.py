@@ -73,7 +73,7 @@ def test_einsum(equation: str, shapes: list[tuple[int | None, ...]], expected: i
 
 
 def test_letters_before_an_ellipsis_count_by_their_own_axis() -> None:
-    """OPEN DEFECT, small: 'b...d' is read from the end, so b gets the size of an axis inside the ellipsis."""
+    """Read from the end, b of 'b...d' would get the size of an axis inside the ellipsis."""
     assert work(lambda a, b: tf.einsum("bi...d,bi->b...d", a, b), (3, 4, 5, 6), (3, 4)) == 2 * 3 * 4 * 5 * 6
 
 
@@ -82,7 +82,7 @@ def test_other_operations_count_nothing() -> None:
 
 
 def test_a_fixed_batch_counts_in_products_and_in_convolutions_alike() -> None:
-    """OPEN DEFECT, small: products count all rows of a fixed batch and convolutions one, which skews the share."""
+    """Were rows counted in one of them only, the share would be skewed."""
     product = work(matmul(), (8, 4), (4, 5)) / work(matmul(), (None, 4), (4, 5))
     convolution = (work(lambda x, k: CONV(x, k, 1, "SAME"), (8, 6, 6, 2), (3, 3, 2, 2))
                    / work(lambda x, k: CONV(x, k, 1, "SAME"), (None, 6, 6, 2), (3, 3, 2, 2)))

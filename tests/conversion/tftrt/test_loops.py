@@ -67,6 +67,18 @@ def test_a_weight_moves_into_the_body_and_out_of_the_state() -> None:
     assert product.input[1].split(":")[0] in constants, "read directly, with no Identity between"
 
 
+def test_identities_on_the_way_are_gone_through_and_gone() -> None:
+    """Freezing leaves one before the loop and one inside, where it would keep the weight out of a segment."""
+
+    def call(x: Any) -> Any:
+        weight = tf.identity(tf.identity(tf.constant(WEIGHT)))
+        return repeated(lambda h: tf.tanh(h @ tf.identity(tf.identity(weight))))(x)
+
+    body = body_of(readied(Graph(call, floats(None, 4)), X))
+    product = next(node for node in body.node_def if node.op == "MatMul")
+    assert {node.name: node.op for node in body.node_def}[product.input[1].split(":")[0]] == "Const"
+
+
 def test_the_body_learns_the_shapes_of_its_arguments() -> None:
     body = body_of(readied(one_weight(), X))
     known = {argument.name: body.arg_attr[number].attr["_output_shapes"].list.shape
@@ -168,16 +180,30 @@ def test_readers_inside_a_function_follow_too() -> None:
         def step(h: Any) -> Any:
             other = tf.constant(OTHER)
             _, first, second = four_variables(h, tf.constant(WEIGHT), lambda g: g @ other)
-            return first - tf.tanh(second)
+            return tf.identity(first), second
 
         def body(i: Any, h: Any, last: Any) -> Any:
-            return i + 1, step(h), last + step(tf.tanh(last))
+            return i + 1, step(h)[0], last + step(tf.tanh(last))[1]
 
         return tf.while_loop(lambda i, *_: i < 2, body, [0, x, x])[1:]
 
     graph = Graph(call, floats(None, 4))
     made = readied(graph, X)
     assert (sum(state(graph.graph_def)), sum(state(made))) == (10, 6)
+    # The same with nothing between the loops inside and what the body returns.
+    direct = 0
+    for function in graph.graph_def.library.function:
+        by_name = {node.name: node for node in function.node_def}
+        loops = {node.name for node in function.node_def if node.op in _LOOPS}
+        for key, returned in list(function.ret.items()):
+            source = returned
+            while source.split(":")[0] in by_name and by_name[source.split(":")[0]].op == "Identity":
+                source = by_name[source.split(":")[0]].input[0]
+            direct += source.split(":")[0] in loops
+            function.ret[key] = source
+    assert direct
+    made = readied(graph, X)
+    assert sum(state(made)) == 6
 
 
 def test_attributes_of_arguments_move_with_them() -> None:
@@ -244,8 +270,22 @@ def test_a_body_that_two_loops_share_is_left_alone() -> None:
         np.testing.assert_array_equal(got, expected)
 
 
+def test_a_condition_that_two_loops_share_keeps_its_arguments() -> None:
+    graph = one_weight()
+    twice, outputs = with_a_second_loop(graph)
+    again = next(loop for loop in nodes(twice, *_LOOPS) if loop.name.endswith("_again"))
+    copy = twice.library.function.add()
+    copy.CopyFrom(functions(twice)[again.attr["body"].func.name])
+    copy.signature.name = again.attr["body"].func.name = f"{copy.signature.name}_again"
+    made = inline_constants(twice, [*graph.inputs, *outputs])
+    assert all(holds(body_of(made, number), WEIGHT) for number in range(2))
+    for expected, got in zip(run(twice, {graph.inputs[0]: X}, outputs), run(made, {graph.inputs[0]: X}, outputs),
+                             strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
 def test_the_bodies_inside_a_shared_body_get_their_constants_once() -> None:
-    """OPEN DEFECT: a function with a loop in a loop that the model calls twice; inlined, both share the outer body."""
+    """A function with a loop in a loop that the model calls twice: both calls, inlined, share the outer body."""
 
     def call(x: Any) -> Any:
         def step(h: Any) -> Any:
@@ -266,7 +306,7 @@ def test_the_bodies_inside_a_shared_body_get_their_constants_once() -> None:
 
 
 def test_a_shared_body_is_told_no_shape_that_one_of_its_loops_does_not_have() -> None:
-    """OPEN DEFECT, small: the pass writes these shapes on the engine, which then takes no others."""
+    """The pass writes these shapes on the engine, which then takes no others."""
     graph = Graph(repeated(lambda h: h * tf.cast(tf.shape(h)[0], tf.float32)), floats(None, 4))
     twice, outputs = with_a_second_loop(graph)
     for loop, rows in zip(nodes(twice, *_LOOPS), (3, 5), strict=True):
@@ -280,7 +320,7 @@ def test_a_shared_body_is_told_no_shape_that_one_of_its_loops_does_not_have() ->
 
 
 def test_an_output_that_is_the_loop_s_own_keeps_its_name() -> None:
-    """OPEN DEFECT: signatures from TensorFlow 1 may name 'while:3' itself, with no Identity behind it."""
+    """Signatures from TensorFlow 1 may name 'while:3' itself, with no Identity behind it."""
     graph = one_weight()
     loop = nodes(graph.graph_def, *_LOOPS)[0]
     result = f"{loop.name}:{list(loop.attr['T'].list.type).index(tf.float32.as_datatype_enum)}"

@@ -174,14 +174,14 @@ def test_one_tensor_that_two_convolutions_read_is_quantized_once() -> None:
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.float64])
 def test_a_convolution_of_another_type_is_refused_with_a_reason(dtype: tf.DType, tmp_path: Path) -> None:
-    """OPEN DEFECT: Q/DQ of float32 is put around it, and TensorFlow's import of that graph fails."""
+    """Ranges and Q/DQ are of float32; around anything else TensorFlow could not even import the graph."""
     function = signature(one_convolution(tmp_path / "model", dtype))
     with pytest.raises(Unsupported):
         convert(function, "int8", "p", keep_variables=False, batches=[{"x": IMAGES}])
 
 
 def test_a_default_takes_the_place_of_an_input_that_the_samples_lack(tmp_path: Path) -> None:
-    """OPEN DEFECT: samples may leave out what the signature has a default for, and calibration asks for it."""
+    """Samples may leave out what the signature has a default for, and calibration still feeds it."""
     module = tf.Module()
     spec = tf.TensorSpec([None], tf.float32, "scale")
     model = save(tmp_path / "model", module, serving_default=(

@@ -86,10 +86,12 @@ def test_whoever_read_an_engine_reads_it_by_its_new_name() -> None:
 
     def call(x: Any) -> dict[str, Any]:
         first = tf.nn.relu(x @ WEIGHT) + 1.0
-        with tf.control_dependencies([tf.debugging.assert_less(first, 1e6)]):
-            return {"y": tf.tanh(tf.identity(first) @ WEIGHT) * 2.0}
+        with tf.control_dependencies([first]):
+            return {"y": first, "after": tf.math.lgamma(x)}
 
-    for made in (segmented(call), segmented(a_loop)):
+    with_control = segmented(call)
+    assert any(source.startswith(f"^{ENGINE}_p_") for node in with_control.node for source in node.input)
+    for made in (with_control, segmented(two_segments), segmented(a_loop)):
         for scope in (made.node, *(function.node_def for function in made.library.function)):
             here = {node.name for node in scope}
             read = {source.lstrip("^").split(":")[0] for node in scope for source in node.input}

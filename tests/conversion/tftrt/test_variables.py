@@ -110,7 +110,7 @@ def test_the_estimate_rounds_weights_whether_they_are_frozen_or_not(name: str, f
 
 @pytest.mark.parametrize("name", ["dense", "embedding", "convolution"])
 def test_weights_are_read_inside_the_engines(name: str, model: Path) -> None:
-    """OPEN DEFECT: read outside, they come in as tensors, and TensorRT builds no convolution from such a filter."""
+    """Read outside, they come in as tensors, and TensorRT builds no convolution from such a filter."""
     made = convert(signature(model, name), "fp32", "v", keep_variables=True).graph.graph_def
     segments = [functions(made)[engine.attr["segment_func"].func.name] for engine in engines(made)]
     inside = [node for segment in segments for node in segment.node_def]
@@ -121,7 +121,7 @@ def test_weights_are_read_inside_the_engines(name: str, model: Path) -> None:
 
 
 def test_what_an_engine_reads_says_its_shape_in_the_saved_model(kept: Path) -> None:
-    """OPEN DEFECT, the same: TensorRT's converter of reads wants the attribute when it builds."""
+    """TensorRT's converter of reads wants the attribute when it builds."""
     graph_def = graph_of(kept)
     reads = [node for engine in engines(graph_def)
              for node in functions(graph_def)[engine.attr["segment_func"].func.name].node_def
@@ -131,7 +131,7 @@ def test_what_an_engine_reads_says_its_shape_in_the_saved_model(kept: Path) -> N
 
 
 def test_a_convolution_in_a_loop_is_left_out_where_its_filter_is_a_variable(tmp_path: Path) -> None:
-    """OPEN DEFECT: in a body the filter cannot but come in as a tensor, and the engine could not be built."""
+    """In a body the filter cannot but come in as a tensor, and the engine could not be built."""
     module = tf.Module()
     module.filters = variable(3, 3, 4, 4)
 
