@@ -19,5 +19,5 @@ def test_no_module_takes_the_name_of_a_function() -> None:
     assert modules & set(tp.__all__) == set()
     for name in modules - {"__main__"}:
         importlib.import_module(f"trt_pipeline.{name}")
-    for name in ("benchmark", "convert", "inspect", "optimize", "sweep", "validate"):
+    for name in ("benchmark", "convert", "finalize", "inspect", "optimize", "sweep", "validate"):
         assert callable(getattr(tp, name)), name

@@ -7,7 +7,7 @@
 Importing this package imports no TensorFlow, ONNX Runtime or TensorRT: each loads when first used.
 """
 
-from trt_pipeline.api import benchmark, convert, inspect, optimize, sweep, validate
+from trt_pipeline.api import benchmark, convert, finalize, inspect, optimize, sweep, validate
 from trt_pipeline.config.schema import Config, Limits, SampleSources, Target
 from trt_pipeline.errors import (
     ConfigError,
@@ -24,12 +24,13 @@ from trt_pipeline.errors import (
 from trt_pipeline.parity.tolerance import Close, Gate, Match, OutputGate, TopK
 from trt_pipeline.results import CandidateResult, Publication
 from trt_pipeline.run_result import RunResult
+from trt_pipeline.samples.profiles import Extent
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "CandidateResult", "Close", "Config", "ConfigError", "Gate", "GateError", "InputError", "Limits", "Match",
+    "CandidateResult", "Close", "Config", "ConfigError", "Extent", "Gate", "GateError", "InputError", "Limits", "Match",
     "MissingError", "ModelChangedError", "ModelError", "OutputError", "OutputGate", "PipelineError", "Publication",
     "RunResult", "SampleSources", "SamplesError", "Target", "TopK", "Unsupported",
-    "benchmark", "convert", "inspect", "optimize", "sweep", "validate",
+    "benchmark", "convert", "finalize", "inspect", "optimize", "sweep", "validate",
 ]

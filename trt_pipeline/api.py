@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trt_pipeline import finishing, inspection, interpreter, kit
+from trt_pipeline import inspection, interpreter
 from trt_pipeline.backends import BACKENDS
 from trt_pipeline.backends import backend as make_backend
 from trt_pipeline.backends.base import Backend, ConversionRequest, Progress
@@ -17,6 +17,7 @@ from trt_pipeline.candidate import Candidate, describe, described, open_candidat
 from trt_pipeline.config import loader
 from trt_pipeline.config.schema import Config, Limits, SampleSources, candidates_of
 from trt_pipeline.errors import ConfigError, ModelError, OutputError, PipelineError, Unsupported
+from trt_pipeline.finalizing import finish, kit
 from trt_pipeline.inspection import Inspection
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.reference import Reference
@@ -236,7 +237,7 @@ def finalize(candidate: str | Path, output: str | Path, *, reference: str | Path
         packed = packed.model_copy(update={"gate": gate or packed.gate, "profiles": tuple(profiles) or packed.profiles})
         check_profiles(packed.profiles, {name: packed.contract.signatures[name] for name in packed.signatures})
         original = Path(reference) if reference else None
-        return finishing.finish(made, packed, folder, _parent_made(target), original, own, limits or Limits(), progress)
+        return finish.finish(made, packed, folder, _parent_made(target), original, own, limits or Limits(), progress)
 
 
 class _Opened:

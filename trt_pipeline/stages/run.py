@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from trt_pipeline import candidate, kit, report
+from trt_pipeline import candidate, report
 from trt_pipeline.backends import backend as make_backend
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.config.schema import Config
 from trt_pipeline.environment import environment, gpu_models
 from trt_pipeline.errors import ModelChangedError, ModelError, OutputError, PipelineError, SamplesError, Unsupported
+from trt_pipeline.finalizing import kit
 from trt_pipeline.inspection import Inspection
 from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.parity.judge import Verdict

@@ -8,6 +8,7 @@ saved model may not build any more.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -58,6 +59,8 @@ def build(model: Path, tags: tuple[str, ...], requests: Sequence[Request], calib
     converted = engines(saved_model.read_meta_graph(model, tags).graph_def)
     names = sorted({node.name for node in converted})
     calibrating = any(map(_calibrates, converted))
+    if not any(node.attr["precision_mode"].s in (b"FP16", b"INT8") for node in converted):
+        _turn_off_tf32()
     total = 2 * len(largest_first)
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
         profiling = tf.saved_model.load(str(_changed(model, Path(scratch, "profiling"), _profile)), tags=list(tags))
@@ -74,6 +77,14 @@ def build(model: Path, tags: tuple[str, ...], requests: Sequence[Request], calib
         resources = {name: _resource(name, file) for name, file in files.items()}
         rebuild.write(tf.saved_model.load(str(final), tags=list(tags)), {}, model, tags, target, resources)
     return Built(engines=len(files), unreached=tuple(name for name in names if name not in files))
+
+
+def _turn_off_tf32() -> None:
+    """Engines at FP32 are to compute in float32: where a GPU has TF32, TensorRT would take its 10-bit products."""
+    import tensorflow as tf
+
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def _calibrates(node: node_def_pb2.NodeDef) -> bool:

@@ -30,44 +30,38 @@ def inline_constants(graph_def: graph_pb2.GraphDef, kept: Iterable[str]) -> grap
     functions = {f.signature.name: f for f in copy.library.function}
     calls = Counter(attr.func.name for node in every_node(copy) for attr in node.attr.values() if attr.func.name)
     # Outermost first: a constant that a loop hands on to a loop inside it moves twice.
-    pending: list[_Scope] = [_Scope(copy.node, in_function=False)]
-    seen: set[str] = set()
+    pending = [copy.node]
+    of_loops: set[str] = set()
     visited: set[str] = set()
     while pending:
-        scope = pending.pop(0)
-        for loop in [node for node in scope.nodes if node.op in _LOOPS]:
+        nodes = pending.pop(0)
+        by_name = {node.name: node for node in nodes}
+        for loop in [node for node in nodes if node.op in _LOOPS]:
             body, condition = functions[loop.attr["body"].func.name], functions[loop.attr["cond"].func.name]
             if calls[body.signature.name] == 1:
                 _note_shapes(loop, body)
-                _sink(scope, loop, body)
-            seen |= {body.signature.name, condition.signature.name}
-        for node in scope.nodes:
+                _sink(by_name, loop, body)
+            of_loops |= {body.signature.name, condition.signature.name}
+        for node in nodes:
             for attr in node.attr.values():
                 for called in (attr.func, *attr.list.func):
                     # A function that is called from several places is still one function.
                     if called.name in functions and called.name not in visited:
                         visited.add(called.name)
-                        pending += [_Scope(functions[called.name].node_def, in_function=True)]
+                        pending.append(functions[called.name].node_def)
     for body in copy.library.function:
-        if body.signature.name in seen:
+        if body.signature.name in of_loops:
             _bypass_identities(body)
     _drop_unread_variables(copy, functions, calls, {_name(tensor) + ":" + _index(tensor) for tensor in kept})
     return copy
 
 
-class _Scope:
-    """The nodes of a graph or of a function body, and how either writes its tensors."""
-
-    def __init__(self, nodes: Any, in_function: bool) -> None:
-        self.nodes, self.in_function = nodes, in_function
-        self.by_name = {node.name: node for node in nodes}
-
-    def constant_behind(self, tensor: str) -> node_def_pb2.NodeDef | None:
-        """The Const that ``tensor`` comes from, through any number of Identity ops."""
-        node = self.by_name.get(_name(tensor))
-        while node is not None and node.op == "Identity":
-            node = self.by_name.get(_name(node.input[0]))
-        return node if node is not None and node.op == "Const" else None
+def _constant_behind(tensor: str, by_name: dict[str, node_def_pb2.NodeDef]) -> node_def_pb2.NodeDef | None:
+    """The Const that ``tensor`` comes from, through any number of Identity ops."""
+    node = by_name.get(_name(tensor))
+    while node is not None and node.op == "Identity":
+        node = by_name.get(_name(node.input[0]))
+    return node if node is not None and node.op == "Const" else None
 
 
 def _note_shapes(loop: node_def_pb2.NodeDef, body: function_pb2.FunctionDef) -> None:
@@ -79,10 +73,11 @@ def _note_shapes(loop: node_def_pb2.NodeDef, body: function_pb2.FunctionDef) -> 
             noted.shape.add().CopyFrom(shape)
 
 
-def _sink(scope: _Scope, loop: node_def_pb2.NodeDef, body: function_pb2.FunctionDef) -> None:
+def _sink(by_name: dict[str, node_def_pb2.NodeDef], loop: node_def_pb2.NodeDef,
+          body: function_pb2.FunctionDef) -> None:
     """Give ``body`` its own copy of every constant that the loop only hands round."""
     for number, (argument, returned) in enumerate(_variables(body)):
-        constant = scope.constant_behind(loop.input[number])
+        constant = _constant_behind(loop.input[number], by_name)
         if constant is None or _origin(body, returned) != argument:
             continue
         sunk = body.node_def.add(name=f"{argument}/constant", op="Const")

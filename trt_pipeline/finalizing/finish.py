@@ -13,7 +13,7 @@ from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.candidate import Candidate, describe
 from trt_pipeline.config.schema import Limits
 from trt_pipeline.errors import PipelineError
-from trt_pipeline.kit import Kit, reference_folder
+from trt_pipeline.finalizing.kit import Kit, reference_folder
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.results import CandidateResult, StageCost
 from trt_pipeline.stages import jobs, worker
