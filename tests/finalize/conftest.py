@@ -43,9 +43,10 @@ def gpu(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         yield Gpu(None)
         return
     log = tmp_path_factory.mktemp("shim") / "events.txt"
+    library = build(Path(sys.executable), LIBRARIES)  # before anything is pretended
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(HERE / "pretend"))
-        patch.setenv("TRT_SHIM_LIBRARY", str(build(Path(sys.executable), LIBRARIES)))
+        patch.setenv("TRT_SHIM_LIBRARY", str(library))
         patch.setenv("TRT_SHIM_LOG", str(log))
         yield Gpu(log)
 

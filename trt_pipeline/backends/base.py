@@ -170,6 +170,10 @@ class Backend(ABC):
         if given:
             raise ConfigError(f"backend {self.name} has no options: leave out {', '.join(given)}")
 
+    def option_files(self, given: dict[str, Any]) -> tuple[Path, ...]:
+        """The files that these options name, whose content a conversion depends on."""
+        return ()
+
     def why_pending(self, artifact: Artifact) -> str:
         """Why ``artifact`` cannot run for real on this machine; empty where it can."""
         return ""

@@ -61,6 +61,10 @@ class TfTrt(Backend):
     def check_options(self, given: dict[str, Any]) -> None:
         options.parse(given)
 
+    def option_files(self, given: dict[str, Any]) -> tuple[Path, ...]:
+        file = options.parse(given).ranges
+        return (file,) if file else ()
+
     def convert_impl(self, request: ConversionRequest, contract: Contract, target: Path) -> Artifact:
         import tensorflow as tf
 

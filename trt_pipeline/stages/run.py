@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from trt_pipeline import candidate, report
+from trt_pipeline import candidate, digest, report
 from trt_pipeline.backends import backend as make_backend
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
@@ -213,7 +213,8 @@ class _Run:
                                    "signatures": self.signatures, "precision": precision,
                                    "options": self.config.settings_of(backend).options}
         key: dict[str, Any] = {"backend": backend, "precision": precision, "signatures": self.signatures,
-                               "options": request["options"]}
+                               "options": request["options"],
+                               "option files": _digests(make_backend(backend).option_files(request["options"]))}
         if precision == "int8" and self.calibration:
             request |= {"samples": {n: str(p) for n, p in self.calibration.folders.items()},
                         "padding": self.config.padding}
@@ -335,6 +336,11 @@ class _Run:
         return {"name": self.config.name, "run_id": run_id, "model_digest": self.model_digest,
                 "samples_digests": self._samples_digests(), "environment": environment(),
                 "candidates": plan.names(self.chosen), "config": self.config.model_dump(mode="json")}
+
+
+def _digests(files: tuple[Path, ...]) -> list[str]:
+    """Digests of what the user's options name; a file that is not there is the conversion's to complain of."""
+    return [digest.of_file(file) if file.is_file() else "" for file in files]
 
 
 def _size(artifact: Artifact, files: Path) -> int:

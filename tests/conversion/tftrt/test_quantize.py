@@ -18,6 +18,7 @@ from tests.conversion.tftrt.builders import (
     graph_of,
     nodes,
     numbers,
+    run,
     save,
     signature,
     standing_in,
@@ -102,6 +103,16 @@ def test_the_arithmetic_is_tensorrt_s() -> None:
     expected = tf.nn.conv2d(quantized[0], quantized[1], 1, "SAME").numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
     assert np.abs(got - graph.run(IMAGES)[0]).max() > 0.05, "rounding can be told from none"
+
+
+def test_halves_are_rounded_to_even() -> None:
+    graph = Graph(convolution, SPEC)
+    image, kernel = tensors(graph.graph_def)
+    made, _ = insert(graph.graph_def, {image: (-1.0, 127 / 64), kernel: (-1.0, 1.0)})  # a step is 1/64
+    halves = (np.arange(50, dtype=np.float32) - 25.5).reshape(1, 5, 5, 2) / 64
+    quantizer = next(node for node in made.node if is_ours(node) and node.input[0] == image)
+    np.testing.assert_array_equal(run(made, {image: halves}, [f"{quantizer.name}:0"])[0], rounded(halves, 127 / 64))
+    assert set(np.rint(halves * 64).ravel() % 2) == {0}
 
 
 def test_the_estimate_of_a_candidate_rounds_to_8_bits_and_its_surgery_does_not(tmp_path: Path) -> None:

@@ -38,7 +38,16 @@ class Availability(Frozen):
         if not self.loaded:
             return f"TensorFlow {self.tensorflow} does not find TensorRT's library (it wants {self.linked}): " \
                    "pip install 'trt-pipeline[tensorrt]'"
+        if not self._fits:
+            return f"TensorFlow {self.tensorflow} finds TensorRT {self.loaded} and wants {self.linked} or newer " \
+                   "of the same major version: pip install 'trt-pipeline[tensorrt]'"
         return ""
+
+    @property
+    def _fits(self) -> bool:
+        loaded, linked = (tuple(int(part) for part in version.partition("-")[0].split("."))
+                          for version in (self.loaded, self.linked))
+        return loaded[0] == linked[0] and loaded >= linked
 
     def built_with(self) -> dict[str, str]:
         """What an engine that is built here is tied to."""

@@ -36,7 +36,8 @@ class Listener:
         os.close(self._kept)
         self._file.close()
         self._file = None
-        os.write(2, self._said)
+        with os.fdopen(os.dup(2), "wb") as passed_on:
+            passed_on.write(self._said)
 
     @property
     def text(self) -> str:

@@ -19,7 +19,8 @@ class Options(Frozen):
 
     freeze: Literal["auto", "always", "never"] = "auto"
     """Whether weights become constants of the graph, or stay variables that signatures share; "auto"
-    freezes small models. TensorFlow needs some 25 times a frozen graph's size when it loads it."""
+    freezes small models. TensorFlow needs some 25 times a frozen graph's size when it loads it. int8
+    always freezes, for Q/DQ wants constants."""
     calibrator: Calibrator = "minmax"
     """Who finds int8 ranges: "minmax" here, from the calibration samples; "tensorrt" TensorRT's own
     calibrator, when the candidate is finalized on a GPU."""

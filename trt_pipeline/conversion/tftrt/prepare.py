@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tensorflow.core.framework import graph_pb2
 
 # Reading state is no effect: the order of two reads does not matter.
+_CHECKS = frozenset({"EnsureShape", "CheckNumerics", "CheckNumericsV2"})
 _READS = frozenset({"Placeholder", "VarHandleOp", "ReadVariableOp", "ResourceGather", "LookupTableFindV2",
                     "LookupTableSizeV2"})
 
@@ -107,7 +108,7 @@ def _has_effect(node: Any) -> bool:
     definition = op_def_registry.get(node.op)
     if node.op in _READS:
         return False
-    return node.op in _BRANCHING or definition is None or definition.is_stateful
+    return node.op in _BRANCHING | _CHECKS or definition is None or definition.is_stateful
 
 
 class _Adder:

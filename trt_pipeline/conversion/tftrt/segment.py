@@ -64,7 +64,7 @@ def segment(graph_def: graph_pb2.GraphDef, inputs: list[str], outputs: list[str]
     for function in segmented.library.function:
         for key in [key for key in function.attr if key.startswith(_BODY_ATTRIBUTE)]:
             del function.attr[key]
-    _dissolve_idle_engines(segmented)
+    _dissolve_idle_engines(segmented, prefix)
     _rename_engines(segmented, prefix)
     return segmented
 
@@ -100,7 +100,7 @@ def read_as_calls(function: function_pb2.FunctionDef, engine_names: set[str]) ->
         function.ret[key] = moved(source)
 
 
-def _dissolve_idle_engines(graph_def: graph_pb2.GraphDef) -> None:
+def _dissolve_idle_engines(graph_def: graph_pb2.GraphDef, prefix: str) -> None:
     """Give back to TensorFlow what only counts and measures shapes, and what an engine could not return.
 
     The pass makes engines of such arithmetic too; on a GPU they cost copies and save nothing.
@@ -114,9 +114,12 @@ def _dissolve_idle_engines(graph_def: graph_pb2.GraphDef) -> None:
 
     for function in graph_def.library.function:
         read_as_calls(function, {n.name for n in function.node_def if n.op == ENGINE and is_idle(n)})
-    for node in engines(graph_def):
-        if is_idle(node):
-            call_natively(node)
+    for count, node in enumerate([node for node in engines(graph_def) if is_idle(node)]):
+        # The pass counts its functions through the whole process, and a model should not depend on that.
+        segment_function = node.attr["segment_func"].func
+        functions[segment_function.name].signature.name = f"idle_{prefix}_{count:03d}"
+        segment_function.name = f"idle_{prefix}_{count:03d}"
+        call_natively(node)
 
 
 def _computes_floats(node: node_def_pb2.NodeDef) -> bool:

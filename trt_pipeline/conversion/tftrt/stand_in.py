@@ -112,7 +112,10 @@ def _round_to_half(function: function_pb2.FunctionDef) -> None:
     """Round every float tensor of ``function`` to FP16 and back, as an engine at FP16 stores it."""
     from tensorflow.core.framework import types_pb2
 
-    tensors = [tensor for tensor, _ in _float_tensors(function)]
+    # What is only quantized never is FP16: rounded before, it would be rounded twice.
+    kept = {source for node in function.node_def if not quantize.is_ours(node) for source in node.input}
+    kept |= set(function.ret.values())
+    tensors = [tensor for tensor, _ in _float_tensors(function) if tensor in kept]
     readers = list(function.node_def)
     for sign, name in ((-1, "lowest"), (1, "highest")):
         _constant(function, f"half/{name}", sign * LARGEST_HALF)
