@@ -87,6 +87,17 @@ def test_accepted_estimates_are_published_for_servers_with_a_gpu(pending: RunRes
     assert run.candidate("tf-trt/int8").status == "pending-gpu", "of which there is no estimate to accept"
 
 
+def test_a_gpu_that_tensorflow_cannot_use_leaves_candidates_pending(pending: RunResult, folder: Path, tmp_path: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver is there and the libraries are not."""
+    hide_gpu(monkeypatch)
+    monkeypatch.setattr(stages_run, "gpu_models", lambda: "a GPU")
+    config = quick_demo(tmp_path, backends={"tf-trt": {"options": {"calibrator": "tensorrt"}}})
+    run = api.sweep(config, backends=["tf-trt"], precisions=["fp16"], output=folder / "artifacts")
+    assert run.candidate("tf-trt/fp16").status == "pending-gpu"
+    assert "no NVIDIA GPU" in run.candidate("tf-trt/fp16").reason
+
+
 def test_it_cannot_be_timed_here(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hide_gpu(monkeypatch)
     with pytest.raises(MissingError, match="tf-trt cannot be timed here: TensorFlow sees no NVIDIA GPU"):

