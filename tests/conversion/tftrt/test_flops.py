@@ -36,8 +36,10 @@ CONV = tf.nn.conv2d
     (matmul(adjoint_b=True), [(2, 6, 3, 4), (2, 6, 5, 4)], 2 * 12 * 3 * 4 * 5),
     (matmul(adjoint_a=True), [(7, 4, 3), (7, 4, 5)], 2 * 7 * 3 * 4 * 5),
     (matmul(), [(None, None, 4), (4, 5)], 2 * 4 * 5),
+    (matmul(), [(3, None), (4, 5)], 2 * 3 * 4 * 5),
+    (matmul(transpose_a=True, transpose_b=True), [(None, 3), (5, 4)], 2 * 3 * 4 * 5),
 ], ids=["plain", "transposed b", "transposed a", "free rows", "batched", "batched adjoint b", "batched adjoint a",
-        "free rank 3"])
+        "free rank 3", "length known on the right", "the same, transposed"])
 def test_products(call: Any, shapes: list[tuple[int | None, ...]], expected: int) -> None:
     assert work(call, *shapes) == expected
 

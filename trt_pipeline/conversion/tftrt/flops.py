@@ -56,10 +56,7 @@ def _of_graph(graph: tf.Graph) -> float:
 
 def _of_operation(operation: tf.Operation) -> float:
     if operation.type in _PRODUCTS:
-        left = _size(operation.inputs[0].shape)
-        flipped = operation.get_attr("transpose_b" if operation.type == "MatMul" else "adj_y")
-        columns = operation.inputs[1].shape
-        return 2 * left * (_dimension(columns, -2 if flipped else -1))
+        return _of_product(operation)
     if operation.type in _CONVOLUTIONS or operation.type in _TRANSPOSED:
         kernel = operation.inputs[1].shape
         # Each position of the smaller image meets the whole kernel once; of its four or five
@@ -70,6 +67,16 @@ def _of_operation(operation: tf.Operation) -> float:
     if operation.type == "Einsum":
         return _of_einsum(operation)
     return 0.0
+
+
+def _of_product(operation: tf.Operation) -> float:
+    """Rows, columns and the length that both sides share, which one side may know and the other not."""
+    left, right = (tensor.shape for tensor in operation.inputs)
+    names = ("transpose_a", "transpose_b") if operation.type == "MatMul" else ("adj_x", "adj_y")
+    left_flipped, right_flipped = map(operation.get_attr, names)
+    known_length = _dimension(left, -2 if left_flipped else -1)
+    length = max(known_length, _dimension(right, -1 if right_flipped else -2))
+    return 2 * _size(left) / known_length * length * _dimension(right, -2 if right_flipped else -1)
 
 
 def _of_einsum(operation: tf.Operation) -> float:
