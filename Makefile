@@ -64,8 +64,9 @@ lint: $(READY) ## Ruff and mypy
 bench: $(READY) ## ResNet50 and a BERT-base encoder against the original: the figures of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+# uv writes no addresses into a lock unless it is asked to.
 LOCK := uv pip compile --universal --python-version 3.10 --fork-strategy fewest --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+	--no-header --no-annotate
 
 lock: ## Make requirements.lock and the locks of the environments anew (needs uv)
 	$(LOCK) pyproject.toml --constraint constraints.txt --extra dev --extra serving --output-file requirements.lock

@@ -14,6 +14,8 @@ from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import Contract
 
 DESCRIPTION = "candidate.json"
+# Where a candidate's files are shown in a run's folder of it.
+MODEL_FOLDER = "model"
 
 
 class Candidate(Frozen):
@@ -42,7 +44,7 @@ def described(path: Path) -> Candidate | None:
     Raises:
         ModelError: the description is damaged.
     """
-    for folder in (path, path / "model"):
+    for folder in (path, path / MODEL_FOLDER):
         if (folder / DESCRIPTION).is_file():
             try:
                 return Candidate(**json.loads((folder / DESCRIPTION).read_text()), folder=folder)

@@ -48,6 +48,12 @@ class Artifact(Frozen):
     built: dict[str, str] = {}
     """What its engines were built with (GPU, TensorRT, TensorFlow); empty where nothing is to be built, or was."""
 
+    def size_bytes(self, folder: Path) -> int:
+        """Size of its files, in ``folder``, external weights included."""
+        size = sum(f.stat().st_size for path in {(folder / f).resolve() for f in self.files.values()}
+                   for f in ([path] if path.is_file() else path.rglob("*")) if f.is_file())
+        return size + sum(f.stat().st_size for f in folder.rglob("*.data"))
+
 
 class ConversionRequest(Frozen):
     """Everything that a conversion may depend on; its digest is the conversion's cache key."""
@@ -103,14 +109,13 @@ class Runner(ABC):
         """
         if not self._active:
             raise RuntimeError("activate the runner first: use it in a with statement")
-        expected = self.contract.signature(signature).inputs
-        missing = [n for n, t in expected.items() if n not in feeds and t.default is None]
+        known = self.contract.signature(signature)
+        expected, left_out = known.inputs, known.left_out(feeds)
+        missing = [n for n in expected if n not in feeds and n not in left_out]
         unknown = [n for n in feeds if n not in expected]
         if missing or unknown:
             what = f"input '{missing[0]}' is missing" if missing else f"there is no input '{unknown[0]}'"
             raise InputError(f"signature {signature}: {what}; it takes {', '.join(expected)}")
-        # TensorFlow's loader does not fill in the defaults that a signature declares.
-        left_out = {n: t.default_array() for n, t in expected.items() if n not in feeds}
         outputs = self.infer_impl(signature, {**feeds, **left_out})
         return {name: without_bfloat16(value) for name, value in outputs.items()}
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from trt_pipeline.backends.base import Array, Artifact, Backend, ConversionRequest, Runner, Support
+from trt_pipeline.backends.calibration import CalibrationBatches
 from trt_pipeline.conversion import freeze, onnx_export, onnx_quantize
 from trt_pipeline.errors import InputError, Unsupported
 from trt_pipeline.model.contract import Contract, SignatureContract
 from trt_pipeline.model.operations import STRUCTURAL_OPS, Operation
-from trt_pipeline.samples.store import Samples
 
 # Rewritten by pattern in tf2onnx, so they have no handler of their own.
 _REWRITTEN_OPS = frozenset({
@@ -26,8 +26,6 @@ _REWRITTEN_OPS = frozenset({
 })
 _TABLE_PREFIXES = ("HashTable", "MutableHashTable", "LookupTable", "AnonymousHashTable", "InitializeTable")
 _PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
-# Batches that int8 calibration reads at most: ranges settle long before.
-_CALIBRATION_SAMPLES = 128
 
 
 class OnnxRuntime(Backend):
@@ -81,7 +79,7 @@ class OnnxRuntime(Backend):
             frozen = freeze.freeze(loaded.signatures[name])
             description[name] = onnx_export.export(frozen, contract.signatures[name], fp32)
             if request.precision == "int8":
-                description[name] |= _quantize(fp32, file, request, contract.signatures[name])
+                description[name] |= _quantize(fp32, file, CalibrationBatches(request, contract.signatures[name]))
                 shutil.rmtree(fp32.parent)
             files[name] = f"{folder.name}/model.onnx"
         return Artifact(kind=self.kind, files=files, description=description)
@@ -129,13 +127,5 @@ def providers() -> list[str]:
     return [name for name in preferred if name in available]
 
 
-def _quantize(fp32: Path, target: Path, request: ConversionRequest, signature: SignatureContract) -> dict[str, Any]:
-    samples = Samples(request.samples[signature.name], request.padding)
-    # One sample at a time: true lengths, and memory bounded by one sample.
-    size = signature.fixed_batch or 1
-    starts = range(0, min(len(samples), _CALIBRATION_SAMPLES), size)
-
-    def batches() -> Iterator[onnx_quantize.Feeds]:
-        return (samples.take([(start + i) % len(samples) for i in range(size)]) for start in starts)
-
-    return onnx_quantize.quantize(fp32, target, batches, len(starts))
+def _quantize(fp32: Path, target: Path, batches: CalibrationBatches) -> dict[str, Any]:
+    return onnx_quantize.quantize(fp32, target, lambda: iter(batches), len(batches))

@@ -49,8 +49,7 @@ class TensorFlow(Backend):
 
     def _rewrite(self, function: Any, precision: str) -> SignatureGraph:
         frozen = freeze.freeze(function)
-        inputs = [*frozen.inputs.values(), *(f"{name}:0" for name in frozen.resources)]
-        outputs = list(frozen.outputs.values())
+        inputs, outputs = frozen.input_tensors, frozen.output_tensors
         graph_def = grappler.optimize(frozen.graph_def, inputs, outputs)
         if precision == "bf16":
             graph_def = grappler.to_bfloat16(graph_def, inputs, outputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from trt_pipeline.backends.base import (
     Support,
 )
 from trt_pipeline.backends.built_runner import BuiltRunner
+from trt_pipeline.backends.calibration import CalibrationBatches
 from trt_pipeline.backends.saved_model_runner import SavedModelRunner
 from trt_pipeline.conversion import rebuild
 from trt_pipeline.conversion.freeze import LARGEST_FROZEN_BYTES
@@ -25,21 +26,17 @@ from trt_pipeline.conversion.tftrt import availability, build, options, ranges, 
 from trt_pipeline.conversion.tftrt.convert import Segmented
 from trt_pipeline.conversion.tftrt.convert import convert as convert_signature
 from trt_pipeline.conversion.tftrt.options import Options
-from trt_pipeline.conversion.tftrt.quantize import Feeds
 from trt_pipeline.conversion.tftrt.ranges import RangesFile
 from trt_pipeline.errors import Unsupported
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.model.coverage import Coverage
-from trt_pipeline.samples.store import Samples
 
 RANGES = "ranges.json"
 # Frozen, every signature and every segment has weights of its own, and TensorFlow takes some 25
 # times their size to load them: beyond this they stay variables.
 _FREEZE_UP_TO_BYTES = 2**28
 _NOT_CALIBRATED = "TensorRT's own calibrator runs on a GPU only, so there are no int8 ranges yet"
-# Ranges settle long before.
-_CALIBRATION_SAMPLES = 128
 
 
 class TfTrt(Backend):
@@ -83,7 +80,7 @@ class TfTrt(Backend):
                 made[name] = convert_signature(
                     loaded.signatures[name], request.precision, f"{prefix}_{number}", keep_variables=keep_variables,
                     calibrator=chosen.calibrator, profile_strategy=chosen.profile_strategy, ranges=known,
-                    batches=_batches(request, contract, name))
+                    batches=CalibrationBatches(request, contract.signatures[name]) if name in request.samples else None)
             except Unsupported as error:
                 unchanged[name] = str(error)
         if not made:
@@ -158,18 +155,6 @@ def _keeps_variables(chosen: Options, contract: Contract, request: ConversionReq
                           f"variables do not fit into one frozen graph, which ends at 2 GiB"
                           + (": int8 needs one" if request.precision == "int8" else ": set freeze to auto or never"))
     return not must_freeze and (chosen.freeze == "never" or frozen > _FREEZE_UP_TO_BYTES)
-
-
-def _batches(request: ConversionRequest, contract: Contract, name: str) -> Iterator[Feeds] | None:
-    """Calibration samples one at a time, in their true lengths; None where there are none for ``name``."""
-    if name not in request.samples:
-        return None
-    samples = Samples(request.samples[name], request.padding)
-    size = contract.signatures[name].fixed_batch or 1
-    starts = range(0, min(len(samples), _CALIBRATION_SAMPLES), size)
-    left_out = {key: tensor.default_array() for key, tensor in contract.signatures[name].inputs.items()
-                if tensor.default is not None}
-    return (left_out | samples.take([(start + i) % len(samples) for i in range(size)]) for start in starts)
 
 
 def _check_engines(model: Path, tags: tuple[str, ...], made: dict[str, Segmented]) -> None:

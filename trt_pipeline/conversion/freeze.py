@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trt_pipeline.conversion.nodes import every_node
 from trt_pipeline.errors import Unsupported, one_line
+from trt_pipeline.model.nodes import every_node
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -31,6 +31,16 @@ class SignatureGraph:
     inputs: dict[str, str]
     outputs: dict[str, str]
     resources: dict[str, Any]
+
+    @property
+    def input_tensors(self) -> list[str]:
+        """What is fed, captured handles included."""
+        return [*self.inputs.values(), *(f"{name}:0" for name in self.resources)]
+
+    @property
+    def output_tensors(self) -> list[str]:
+        """What is fetched."""
+        return list(self.outputs.values())
 
 
 def freeze(function: tf.types.experimental.ConcreteFunction) -> SignatureGraph:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trt_pipeline.conversion.nodes import every_node
 from trt_pipeline.errors import Unsupported
+from trt_pipeline.model.nodes import every_node
 
 if TYPE_CHECKING:
     from tensorflow.core.framework import graph_pb2

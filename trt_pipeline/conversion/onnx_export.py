@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trt_pipeline.conversion.freeze import SignatureGraph
-from trt_pipeline.conversion.nodes import every_node
 from trt_pipeline.conversion.onnx_loops import hoist_loop_constants
 from trt_pipeline.conversion.weights import Weights, strip_weights
 from trt_pipeline.errors import Unsupported, one_line
 from trt_pipeline.model.contract import SignatureContract
+from trt_pipeline.model.nodes import every_node
 
 if TYPE_CHECKING:
     import onnx

@@ -16,6 +16,7 @@ from trt_pipeline.errors import PipelineError
 from trt_pipeline.finalizing.kit import Kit, reference_folder
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.results import CandidateResult, StageCost
+from trt_pipeline.samples.profiles import as_json
 from trt_pipeline.stages import jobs, worker
 from trt_pipeline.stages.worker import WorkerFailed
 
@@ -62,7 +63,7 @@ class _Finish:
             "name": f"{self.made.backend}/{self.made.precision}", "backend": self.made.backend,
             "precision": self.made.precision, "artifact": built, "verdict": verdict,
             "status": "ok" if verdict.passed else "rejected", "reason": verdict.reason,
-            "size_bytes": sum(f.stat().st_size for f in self.staged.rglob("*") if f.is_file())}
+            "size_bytes": built.size_bytes(self.staged)}
         if verdict.passed:
             known["benchmark"] = self._time(built, original)
         result = CandidateResult(**known, stages=tuple(self.costs))
@@ -77,8 +78,7 @@ class _Finish:
             "artifact_folder": str(self.made.folder), **self.common,
             "cases": [case.model_dump(mode="json") for case in self.kit.reference.cases],
             "calibration": {name: str(path) for name, path in self.kit.calibration(self.kit_folder).items()},
-            "profiles": [{name: extent.model_dump(mode="json") for name, extent in profile.items()}
-                         for profile in self.kit.profiles]}, folder)
+            "profiles": as_json(self.kit.profiles)}, folder)
         for entry in folder.iterdir():
             entry.rename(self.staged / entry.name)
         folder.rmdir()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,11 @@ class SignatureContract(Frozen):
     method_name: str
     inputs: dict[str, TensorContract]
     outputs: dict[str, TensorContract]
+
+    def left_out(self, given: Container[str]) -> dict[str, npt.NDArray[Any]]:
+        """The inputs that are not ``given`` and have a default, which it is; TensorFlow's loader fills none in."""
+        return {name: tensor.default_array() for name, tensor in self.inputs.items()
+                if name not in given and tensor.default is not None}
 
     @property
     def fixed_batch(self) -> int | None:

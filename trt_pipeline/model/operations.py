@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from trt_pipeline.frozen import Frozen
+from trt_pipeline.model.nodes import called_functions, node_name
 
 if TYPE_CHECKING:
     from tensorflow.core.framework import node_def_pb2
@@ -48,7 +49,7 @@ def reachable(meta_graph: meta_graph_pb2.MetaGraphDef, signature: str) -> list[O
     calls: deque[str] = deque()
     for node in _ancestors(meta_graph, signature):
         found.append(_operation(node, ""))
-        calls.extend(_called(node))
+        calls.extend(function.name for function in called_functions(node))
     while calls:
         name = calls.popleft()
         if name in seen or name not in functions:
@@ -56,7 +57,7 @@ def reachable(meta_graph: meta_graph_pb2.MetaGraphDef, signature: str) -> list[O
         seen.add(name)
         for node in functions[name].node_def:
             found.append(_operation(node, name))
-            calls.extend(_called(node))
+            calls.extend(function.name for function in called_functions(node))
     return found
 
 
@@ -77,27 +78,15 @@ def blockers(reasons: Iterable[tuple[Operation, str]]) -> list[Blocker]:
 def _ancestors(meta_graph: meta_graph_pb2.MetaGraphDef, signature: str) -> Iterator[node_def_pb2.NodeDef]:
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     outputs = meta_graph.signature_def[signature].outputs.values()
-    pending = deque(_node_name(info.name) for info in outputs)
+    pending = deque(node_name(info.name) for info in outputs)
     seen: set[str] = set()
     while pending:
         name = pending.popleft()
         if name in seen or name not in nodes:
             continue
         seen.add(name)
-        pending.extend(_node_name(i) for i in nodes[name].input)
+        pending.extend(node_name(i) for i in nodes[name].input)
         yield nodes[name]
-
-
-def _node_name(tensor: str) -> str:
-    return tensor.lstrip("^").split(":", 1)[0]
-
-
-def _called(node: node_def_pb2.NodeDef) -> Iterator[str]:
-    for attr in node.attr.values():
-        if attr.func.name:
-            yield attr.func.name
-        for function in attr.list.func:
-            yield function.name
 
 
 def _operation(node: node_def_pb2.NodeDef, function: str) -> Operation:

@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from trt_pipeline.backends.base import Artifact, Backend, Runner, StandIn
 from trt_pipeline.backends.saved_model_runner import SavedModelRunner
 from trt_pipeline.model.contract import Contract
@@ -23,9 +25,9 @@ from trt_pipeline.parity.tolerance import Gate
 from trt_pipeline.samples.store import Samples
 
 Progress = Callable[[int, int], None]
-_LARGEST_HALF = 65504.0
-# Half of the smallest subnormal of FP16: what is no larger rounds to zero.
-_LOST_IN_HALF = 2.0 ** -25
+_LARGEST_HALF = float(np.finfo(np.float16).max)  # 65504
+# What is no larger than half of the smallest number rounds to zero.
+_LOST_IN_HALF = float(np.finfo(np.float16).smallest_subnormal) / 2
 _EXACT_PRECISION = "fp32"
 
 

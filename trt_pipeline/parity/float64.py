@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trt_pipeline.conversion.nodes import every_node
+from trt_pipeline.model.nodes import copy_of, every_node
 
 if TYPE_CHECKING:
     from tensorflow.core.framework import graph_pb2
@@ -17,8 +17,7 @@ def to_float64(graph_def: graph_pb2.GraphDef) -> graph_pb2.GraphDef:
     """
     from tensorflow.core.framework import types_pb2
 
-    copy = type(graph_def)()
-    copy.CopyFrom(graph_def)
+    copy = copy_of(graph_def)
     _decompose_batch_norms(copy.node)
     for body in copy.library.function:
         for argument in (*body.signature.input_arg, *body.signature.output_arg):

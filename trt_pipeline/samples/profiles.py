@@ -58,6 +58,11 @@ def check(profiles: tuple[Profile, ...], signatures: Mapping[str, SignatureContr
                     raise ConfigError(f"the profile of input '{name}' ({extent}) does not fit its shape {shape}")
 
 
+def as_json(profiles: tuple[Profile, ...]) -> list[dict[str, Any]]:
+    """``profiles`` as a worker is given them."""
+    return [{name: extent.model_dump(mode="json") for name, extent in profile.items()} for profile in profiles]
+
+
 def feeds(profiles: tuple[Profile, ...], signature: SignatureContract,
           sample: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
     """Inputs of ``signature`` in each shape that ``profiles`` name, made by repeating and cutting ``sample``.

@@ -80,6 +80,11 @@ class Samples:
             lengths = np.maximum(lengths, own)
         return lengths
 
+    def batches(self, size: int, most: int | None = None) -> list[list[int]]:
+        """All rows, or the first ``most``, in batches of exactly ``size``: the last begins again at the first row."""
+        return [[(start + i) % len(self) for i in range(size)]
+                for start in range(0, len(self) if most is None else min(len(self), most), size)]
+
     def take(self, rows: Sequence[int], width: int | None = None) -> dict[str, Array]:
         """The batch of ``rows``: arrays with that leading size.
 

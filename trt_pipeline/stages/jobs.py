@@ -86,8 +86,8 @@ def calibration_requests(contract: Contract, samples: dict[str, Samples]) -> Ite
     for name, opened in samples.items():
         size = contract.signatures[name].fixed_batch or min(_CALIBRATION_BATCH, len(opened))
         width = int(opened.lengths.max()) if opened.padded else None
-        for start in range(0, len(opened), size):
-            yield name, opened.take([(start + i) % len(opened) for i in range(size)], width)
+        for rows in opened.batches(size):
+            yield name, opened.take(rows, width)
 
 
 def write_stand_in(backend_name: str, artifact: Json, artifact_folder: str, folder: str, progress: Progress) -> None:

@@ -35,10 +35,11 @@ from trt_pipeline.publish import publish
 from trt_pipeline.report import wording
 from trt_pipeline.results import CandidateResult, StageCost
 from trt_pipeline.run_result import RunResult
+from trt_pipeline.samples.profiles import as_json
 from trt_pipeline.stages import jobs, lock, plan, worker
 from trt_pipeline.stages.cache import Entry, StageCache, key_of
 from trt_pipeline.stages.plan import SampleSet
-from trt_pipeline.stages.run_folder import MODEL_FOLDER, RunFolder
+from trt_pipeline.stages.run_folder import RunFolder
 from trt_pipeline.stages.worker import Outcome, WorkerFailed
 
 # Parity of the samples themselves is judged in batches of this many; corners have their own sizes.
@@ -236,12 +237,11 @@ class _Run:
             self.interpreters.get(backend))
         costs.append(cost)
         artifact = Artifact.model_validate(entry.value)
-        return artifact, entry.files, _size(artifact, entry.files)
+        return artifact, entry.files, artifact.size_bytes(entry.files)
 
     def _finalize(self, shown: str, backend: str, artifact: Artifact, files: Path,
                   costs: list[StageCost]) -> tuple[Artifact, Path, int]:
-        profiles = [{name: extent.model_dump(mode="json") for name, extent in profile.items()}
-                    for profile in self.config.profiles]
+        profiles = as_json(self.config.profiles)
         entry, cost = self._stage(shown, "finalize", jobs.finalize, {
             "backend_name": backend, "artifact": artifact.model_dump(mode="json"), "artifact_folder": str(files),
             "contract": self.contract.model_dump(mode="json"),
@@ -252,7 +252,7 @@ class _Run:
             "calibration": self.calibration.digest if self.calibration else ""}, self.interpreters.get(backend))
         costs.append(cost)
         built = Artifact.model_validate(entry.value)
-        return built, entry.files, _size(built, entry.files)
+        return built, entry.files, built.size_bytes(entry.files)
 
     def _validate(self, shown: str, backend: str, precision: str, artifact: Artifact, files: Path,
                   costs: list[StageCost]) -> Verdict:
@@ -291,12 +291,12 @@ class _Run:
         """Give a candidate that only a GPU can judge what it needs to be judged there (`api.finalize`)."""
         assert result.artifact
         python = result.interpreter.python if result.interpreter else None
-        candidate.describe(folder / MODEL_FOLDER, candidate.Candidate(
+        candidate.describe(folder / candidate.MODEL_FOLDER, candidate.Candidate(
             backend=result.backend, precision=result.precision, artifact=result.artifact, folder=files, python=python))
         kit.write(kit.Kit(contract=self.contract, signatures=self.signatures, reference=self.reference,
                           gate=self.config.gate, padding=self.config.padding, profiles=self.config.profiles,
                           benchmark=self.config.benchmark),
-                  folder / MODEL_FOLDER / kit.FOLDER, self.reference_folder, self.validation.folders,
+                  folder / candidate.MODEL_FOLDER / kit.FOLDER, self.reference_folder, self.validation.folders,
                   self.calibration.folders if self.calibration else {})
 
     def _stage(self, shown: str, stage: str, function: Callable[..., Any], arguments: dict[str, Any],
@@ -351,13 +351,6 @@ class _Run:
 def _digests(files: tuple[Path, ...]) -> list[str]:
     """Digests of what the user's options name; a file that is not there is the conversion's to complain of."""
     return [digest.of_file(file) if file.is_file() else "" for file in files]
-
-
-def _size(artifact: Artifact, files: Path) -> int:
-    """Bytes of everything that the artifact's files are."""
-    size = sum(f.stat().st_size for path in {(files / f).resolve() for f in artifact.files.values()}
-               for f in ([path] if path.is_file() else path.rglob("*")) if f.is_file())
-    return size + sum(f.stat().st_size for f in files.rglob("*.data"))
 
 
 def _standing(verdict: Verdict, accept_estimates: bool) -> dict[str, str]:

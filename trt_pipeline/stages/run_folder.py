@@ -11,10 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from trt_pipeline.candidate import MODEL_FOLDER
 from trt_pipeline.results import CandidateResult
-
-# Where a candidate's files are shown in its folder.
-MODEL_FOLDER = "model"
 
 
 class RunFolder:

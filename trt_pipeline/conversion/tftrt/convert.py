@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from trt_pipeline.conversion import freeze
 from trt_pipeline.conversion.freeze import SignatureGraph
-from trt_pipeline.conversion.nodes import every_node
 from trt_pipeline.conversion.tftrt import coverage, loops, quantize, segment, variables
 from trt_pipeline.conversion.tftrt.prepare import prepare
 from trt_pipeline.conversion.tftrt.quantize import Feeds, Ranges
 from trt_pipeline.errors import Unsupported
 from trt_pipeline.model.coverage import Coverage
+from trt_pipeline.model.nodes import every_node
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -57,8 +57,7 @@ def convert(function: tf.types.experimental.ConcreteFunction, precision: str, pr
         raise Unsupported("it has TensorRT segments already: give the model that they were made from")
     if keep_variables:
         variables.declare(graph)
-    inputs = [*graph.inputs.values(), *(f"{name}:0" for name in graph.resources)]
-    outputs = list(graph.outputs.values())
+    inputs, outputs = graph.input_tensors, graph.output_tensors
     graph = replace(graph, graph_def=segment.tidy(prepare(graph.graph_def), inputs, outputs))
     operations = {node.op for node in every_node(graph.graph_def)}
     if precision != "int8" and _QUANTIZER in operations:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from trt_pipeline.conversion.tftrt.segment import engines
+
 if TYPE_CHECKING:
     import tensorflow as tf
     from tensorflow.core.framework import function_pb2, graph_pb2
@@ -35,8 +37,6 @@ def count(graph_def: graph_pb2.GraphDef, chosen: set[str]) -> tuple[float, float
 
 def _segment_shapes(graph_def: graph_pb2.GraphDef) -> dict[str, list[Any]]:
     """Input shapes of the functions that engines run, as the pass found them."""
-    from trt_pipeline.conversion.tftrt.segment import engines
-
     return {node.attr["segment_func"].func.name: list(node.attr["input_shapes"].list.shape)
             for node in engines(graph_def)}
 

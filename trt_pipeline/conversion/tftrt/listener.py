@@ -19,6 +19,7 @@ class Listener:
         self._file: IO[bytes] | None = None
         self._kept = -1
         self._said = b""
+        self._told = 0
 
     def __enter__(self) -> Listener:
         sys.stderr.flush()
@@ -31,7 +32,7 @@ class Listener:
                  trace: TracebackType | None) -> None:
         assert self._file
         sys.stderr.flush()
-        self._said = self._read()
+        self._said = self._read(0)
         os.dup2(self._kept, 2)
         os.close(self._kept)
         self._file.close()
@@ -42,8 +43,14 @@ class Listener:
     @property
     def text(self) -> str:
         """Everything that was caught so far."""
-        return (self._read() if self._file else self._said).decode(errors="replace")
+        return (self._read(0) if self._file else self._said).decode(errors="replace")
 
-    def _read(self) -> bytes:
+    def news(self) -> str:
+        """What was caught since this was last asked; only while it listens."""
+        fresh = self._read(self._told)
+        self._told += len(fresh)
+        return fresh.decode(errors="replace")
+
+    def _read(self, start: int) -> bytes:
         assert self._file
-        return os.pread(self._file.fileno(), os.fstat(self._file.fileno()).st_size, 0)
+        return os.pread(self._file.fileno(), os.fstat(self._file.fileno()).st_size - start, start)

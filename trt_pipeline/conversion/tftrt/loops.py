@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from trt_pipeline.conversion.nodes import every_node
+from trt_pipeline.model.nodes import called_functions, copy_of, every_node, node_name, scopes
 
 if TYPE_CHECKING:
     from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
@@ -25,10 +25,9 @@ def inline_constants(graph_def: graph_pb2.GraphDef, kept: Iterable[str]) -> grap
     Args:
         kept: tensor names that must go on existing: the graph's inputs and outputs.
     """
-    copy = type(graph_def)()
-    copy.CopyFrom(graph_def)
+    copy = copy_of(graph_def)
     functions = {f.signature.name: f for f in copy.library.function}
-    calls = Counter(attr.func.name for node in every_node(copy) for attr in node.attr.values() if attr.func.name)
+    calls = Counter(called.name for node in every_node(copy) for called in called_functions(node))
     # Outermost first: a constant that a loop hands on to a loop inside it moves twice.
     pending = [copy.node]
     of_loops: set[str] = set()
@@ -43,24 +42,23 @@ def inline_constants(graph_def: graph_pb2.GraphDef, kept: Iterable[str]) -> grap
                 _sink(by_name, loop, body)
             of_loops |= {body.signature.name, condition.signature.name}
         for node in nodes:
-            for attr in node.attr.values():
-                for called in (attr.func, *attr.list.func):
-                    # A function that is called from several places is still one function.
-                    if called.name in functions and called.name not in visited:
-                        visited.add(called.name)
-                        pending.append(functions[called.name].node_def)
+            for called in called_functions(node):
+                # A function that is called from several places is still one function.
+                if called.name in functions and called.name not in visited:
+                    visited.add(called.name)
+                    pending.append(functions[called.name].node_def)
     for body in copy.library.function:
         if body.signature.name in of_loops:
             _bypass_identities(body)
-    _drop_unread_variables(copy, functions, calls, {_name(tensor) + ":" + _index(tensor) for tensor in kept})
+    _drop_unread_variables(copy, functions, calls, {node_name(tensor) + ":" + _index(tensor) for tensor in kept})
     return copy
 
 
 def _constant_behind(tensor: str, by_name: dict[str, node_def_pb2.NodeDef]) -> node_def_pb2.NodeDef | None:
     """The Const that ``tensor`` comes from, through any number of Identity ops."""
-    node = by_name.get(_name(tensor))
+    node = by_name.get(node_name(tensor))
     while node is not None and node.op == "Identity":
-        node = by_name.get(_name(node.input[0]))
+        node = by_name.get(node_name(node.input[0]))
     return node if node is not None and node.op == "Const" else None
 
 
@@ -96,17 +94,17 @@ def _bypass_identities(body: function_pb2.FunctionDef) -> None:
     while True:
         constants = {node.name for node in body.node_def if node.op == "Const"}
         detours = {node.name: node.input[0] for node in body.node_def
-                   if node.op == "Identity" and len(node.input) == 1 and _name(node.input[0]) in constants}
+                   if node.op == "Identity" and len(node.input) == 1 and node_name(node.input[0]) in constants}
         if not detours:
             return
         kept = [node for node in body.node_def if node.name not in detours]
         for node in kept:
-            inputs = [detours.get(_name(source), source) if not source.startswith("^") else source
+            inputs = [detours.get(node_name(source), source) if not source.startswith("^") else source
                       for source in node.input if not (source.startswith("^") and source[1:] in detours)]
             del node.input[:]
             node.input.extend(inputs)
         for key, source in list(body.ret.items()):
-            body.ret[key] = detours.get(_name(source), source)
+            body.ret[key] = detours.get(node_name(source), source)
         for key in [key for key, name in body.control_ret.items() if name in detours]:
             del body.control_ret[key]
         _replace(body.node_def, kept)
@@ -114,8 +112,7 @@ def _bypass_identities(body: function_pb2.FunctionDef) -> None:
 
 def _drop_unread_variables(graph_def: graph_pb2.GraphDef, functions: dict[str, Any], calls: Counter[str],
                            kept: set[str]) -> None:
-    scopes: list[tuple[Any, Any]] = [(graph_def.node, None), *((f.node_def, f) for f in graph_def.library.function)]
-    for nodes, owner in scopes:
+    for nodes, owner in scopes(graph_def):
         for loop in [node for node in nodes if node.op in _LOOPS]:
             body, condition = functions[loop.attr["body"].func.name], functions[loop.attr["cond"].func.name]
             if calls[body.signature.name] != 1 or calls[condition.signature.name] != 1:
@@ -127,7 +124,7 @@ def _drop_unread_variables(graph_def: graph_pb2.GraphDef, functions: dict[str, A
                       and condition.signature.input_arg[number].name not in condition.ret.values()}
             if owner is None:
                 # Outputs of the graph keep their names, so nothing before them may go.
-                named = [int(_index(tensor)) for tensor in kept if _name(tensor) == loop.name]
+                named = [int(_index(tensor)) for tensor in kept if node_name(tensor) == loop.name]
                 unread = {number for number in unread if number > max(named, default=-1)}
             if unread and len(unread) < len(body.signature.input_arg):
                 _drop(nodes, owner, loop, body, condition, unread)
@@ -161,7 +158,7 @@ def _move_readers(nodes: Any, owner: Any, loop: str, renumbered: dict[int, int])
     """Let whoever reads an output of ``loop`` read it by its new number."""
 
     def moved(tensor: str) -> str:
-        if tensor.startswith("^") or _name(tensor) != loop:
+        if tensor.startswith("^") or node_name(tensor) != loop:
             return tensor
         index = renumbered[int(_index(tensor))]
         return f"{loop}:output:{index}" if owner is not None else f"{loop}:{index}"
@@ -196,7 +193,7 @@ def _renumber(table: Any, renumbered: dict[int, int]) -> None:
 def _read_outputs(nodes: Any, owner: Any, loop: str, kept: set[str]) -> set[int]:
     sources = [source for node in nodes for source in node.input if not source.startswith("^")]
     sources += owner.ret.values() if owner is not None else kept
-    return {int(_index(source)) for source in sources if _name(source) == loop}
+    return {int(_index(source)) for source in sources if node_name(source) == loop}
 
 
 def _reads(function: Any, argument: str) -> bool:
@@ -212,13 +209,9 @@ def _variables(body: function_pb2.FunctionDef) -> list[tuple[str, str]]:
 def _origin(body: function_pb2.FunctionDef, tensor: str) -> str:
     """What ``tensor`` is a copy of, through any number of Identity ops."""
     by_name = {node.name: node for node in body.node_def}
-    while (node := by_name.get(_name(tensor))) is not None and node.op == "Identity":
+    while (node := by_name.get(node_name(tensor))) is not None and node.op == "Identity":
         tensor = node.input[0]
     return tensor
-
-
-def _name(tensor: str) -> str:
-    return tensor.lstrip("^").split(":", 1)[0]
 
 
 def _index(tensor: str) -> str:

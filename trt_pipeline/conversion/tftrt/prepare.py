@@ -8,14 +8,16 @@ from __future__ import annotations
 import graphlib
 from typing import TYPE_CHECKING, Any
 
+from trt_pipeline.model.nodes import copy_of, node_name, scopes
+
 if TYPE_CHECKING:
     from tensorflow.core.framework import graph_pb2
 
 # Reading state is no effect: the order of two reads does not matter.
-_CHECKS = frozenset({"EnsureShape", "CheckNumerics", "CheckNumericsV2"})
 _READS = frozenset({"Placeholder", "VarHandleOp", "ReadVariableOp", "ResourceGather", "LookupTableFindV2",
                     "LookupTableSizeV2"})
-
+# They only pass on what they check, and are there for the error.
+_CHECKS = frozenset({"EnsureShape", "CheckNumerics", "CheckNumericsV2"})
 # A branch that is not taken is dead, and a control edge is how its constants are.
 _BRANCHING = frozenset({"Switch", "RefSwitch", "_SwitchN", "Merge", "RefMerge", "Enter", "RefEnter", "Exit", "RefExit",
                         "NextIteration", "RefNextIteration", "LoopCond"})
@@ -23,11 +25,10 @@ _BRANCHING = frozenset({"Switch", "RefSwitch", "_SwitchN", "Merge", "RefMerge", 
 
 def prepare(graph_def: graph_pb2.GraphDef) -> graph_pb2.GraphDef:
     """A copy of ``graph_def`` that is safe to hand to the pass."""
-    copy = type(graph_def)()
-    copy.CopyFrom(graph_def)
-    for nodes, in_function in ((copy.node, False), *((f.node_def, True) for f in copy.library.function)):
-        _select_by_broadcasting(nodes, in_function)
-        _measure_shapes_in_int32(nodes, in_function)
+    copy = copy_of(graph_def)
+    for nodes, owner in scopes(copy):
+        _select_by_broadcasting(nodes, in_function=owner is not None)
+        _measure_shapes_in_int32(nodes, in_function=owner is not None)
         _drop_idle_controls(nodes)
     return copy
 
@@ -83,7 +84,7 @@ def _measure_shapes_in_int32(nodes: Any, in_function: bool) -> None:
 def _drop_idle_controls(nodes: Any) -> None:
     """Cut control edges behind which there is no effect: inlining leaves them, and each one splits a segment."""
     by_name = {node.name: node for node in nodes}
-    sources = {name: {_name(source) for source in node.input} & by_name.keys() for name, node in by_name.items()}
+    sources = {name: {node_name(source) for source in node.input} & by_name.keys() for name, node in by_name.items()}
     effects: set[str] = set()
     try:
         for name in graphlib.TopologicalSorter(sources).static_order():
@@ -96,10 +97,6 @@ def _drop_idle_controls(nodes: Any) -> None:
         if len(kept) < len(node.input):
             del node.input[:]
             node.input.extend(kept)
-
-
-def _name(tensor: str) -> str:
-    return tensor.lstrip("^").split(":", 1)[0]
 
 
 def _has_effect(node: Any) -> bool:

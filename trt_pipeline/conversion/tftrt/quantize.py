@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.errors import Unsupported
+from trt_pipeline.model.nodes import copy_of
 
 if TYPE_CHECKING:
     from tensorflow.core.framework import graph_pb2, node_def_pb2
@@ -88,27 +89,26 @@ def insert(graph_def: graph_pb2.GraphDef, ranges: Ranges) -> tuple[graph_pb2.Gra
     # A tensor that is always zero has no scale, and nothing to lose at float32.
     quantized = {name: max(abs(bound) for bound in ranges[name]) for name in wanted}
     quantized = {name: largest for name, largest in quantized.items() if 0 < largest < float("inf")}
-    copy = type(graph_def)()
-    copy.CopyFrom(graph_def)
+    copy = copy_of(graph_def)
     count = 0
     for node in copy.node:
         sources = [_full_name(source) for source in node.input[:2]]
         if _is_quantizable(node) and all(source in quantized for source in sources):
             count += 1
             for position, source in enumerate(sources):
-                node.input[position] = _node_name(source)
+                node.input[position] = _quantized_name(source)
     if not count:
         raise Unsupported("int8: no convolution has usable ranges (all zero or infinite): calibrate on other samples")
     for tensor, largest in quantized.items():
-        copy.node.extend(_quantizer(copy, tensor, largest))
+        copy.node.extend(_quantizer(tensor, largest))
     return copy, count
 
 
-def _quantizer(graph_def: graph_pb2.GraphDef, tensor: str, largest: float) -> Iterator[node_def_pb2.NodeDef]:
+def _quantizer(tensor: str, largest: float) -> Iterator[node_def_pb2.NodeDef]:
     from tensorflow.core.framework import node_def_pb2, types_pb2
     from tensorflow.python.framework import tensor_util
 
-    name = _node_name(tensor)
+    name = _quantized_name(tensor)
     for bound, value in (("min", -largest), ("max", largest)):
         constant = node_def_pb2.NodeDef(name=f"{name}/{bound}", op="Const")
         constant.attr["dtype"].type = types_pb2.DT_FLOAT
@@ -129,5 +129,5 @@ def _full_name(tensor: str) -> str:
     return tensor if ":" in tensor else f"{tensor}:0"
 
 
-def _node_name(tensor: str) -> str:
+def _quantized_name(tensor: str) -> str:
     return tensor.replace(":", "_") + _SUFFIX

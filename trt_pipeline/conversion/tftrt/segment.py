@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trt_pipeline.conversion import grappler
-from trt_pipeline.conversion.nodes import every_node
+from trt_pipeline.model.nodes import called_functions, copy_of, every_node, scopes
 from trt_pipeline.model.operations import STRUCTURAL_OPS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ ENGINE = "TRTEngineOp"
 # DT_FLOAT, DT_INT32, DT_INT8, DT_BOOL, DT_HALF: what the op's definition allows.
 _RETURNABLE_TYPES = frozenset({1, 3, 6, 10, 19})
 # Fewer nodes than this, constants counted, are not worth an engine: NVIDIA's default.
-MINIMUM_SEGMENT_SIZE = 3
+_MINIMUM_SEGMENT_SIZE = 3
 # As much as the GPU has, NVIDIA's default. The attribute of loop bodies is read as an int32.
 _WORKSPACE_BYTES = 2**63 - 513
 _WORKSPACE_BYTES_IN_BODIES = 2**31 - 1
@@ -53,8 +53,7 @@ def segment(graph_def: graph_pb2.GraphDef, inputs: list[str], outputs: list[str]
     # Under FP16, every Cast from an integer in the graph goes through half, and integers from 65504
     # on become infinite. So the pass runs at FP32, and the engines are told their precision after it.
     mode = "INT8" if calibrate or (quantized and precision == "int8") else "FP32"
-    marked = type(graph_def)()
-    marked.CopyFrom(graph_def)
+    marked = copy_of(graph_def)
     parameters = _parameters(mode, calibrate, profile_strategy)
     _mark_bodies(marked, parameters)
     segmented = grappler.run(marked, inputs, outputs, _with_tensorrt(parameters))
@@ -166,7 +165,7 @@ def _with_tensorrt(parameters: dict[str, Any]) -> config_pb2.ConfigProto:
 
 def _parameters(mode: str, calibrate: bool, profile_strategy: str) -> dict[str, Any]:
     return {
-        "minimum_segment_size": MINIMUM_SEGMENT_SIZE, "max_workspace_size_bytes": _WORKSPACE_BYTES,
+        "minimum_segment_size": _MINIMUM_SEGMENT_SIZE, "max_workspace_size_bytes": _WORKSPACE_BYTES,
         "precision_mode": mode, "maximum_cached_engines": 1, "use_calibration": calibrate,
         "allow_build_at_runtime": True,
         # False would build engines in the pass, and crash where there is no GPU.
@@ -179,7 +178,7 @@ def _mark_bodies(graph_def: graph_pb2.GraphDef, parameters: dict[str, Any]) -> N
     """Ask for the bodies of loops, branches and calls too; the pass wants all twelve attributes or skips them."""
     functions = {f.signature.name: f for f in graph_def.library.function}
     wanted = {called.name for node in every_node(graph_def) if node.op not in (ENGINE, "While", "StatelessWhile")
-              for attr in node.attr.values() for called in (attr.func, *attr.list.func)}
+              for called in called_functions(node)}
     wanted |= {node.attr["body"].func.name for node in every_node(graph_def) if node.op in ("While", "StatelessWhile")}
     known = {**parameters, "max_workspace_size_bytes": _WORKSPACE_BYTES_IN_BODIES}
     attributes = {
@@ -201,9 +200,8 @@ def _set(field: Any, value: bool | int | str) -> None:
 
 def _rename_engines(graph_def: graph_pb2.GraphDef, prefix: str) -> None:
     functions = {f.signature.name: f for f in graph_def.library.function}
-    scopes: list[tuple[Any, Any]] = [(graph_def.node, None), *((f.node_def, f) for f in graph_def.library.function)]
     count = 0
-    for nodes, owner in scopes:
+    for nodes, owner in scopes(graph_def):
         names = {}
         for node in nodes:
             if node.op == ENGINE:

@@ -12,16 +12,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trt_pipeline.conversion.nodes import every_node
+import numpy as np
+
 from trt_pipeline.conversion.tftrt import quantize
 from trt_pipeline.conversion.tftrt.segment import ENGINE, call_natively, engines, read_as_calls
 from trt_pipeline.model import saved_model
+from trt_pipeline.model.nodes import every_node
 
 if TYPE_CHECKING:
     from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
 
 Kind = Literal["surgery", "estimate", "magnitudes"]
-LARGEST_HALF = 65504.0
+_LARGEST_HALF = float(np.finfo(np.float16).max)  # 65504
 # These only move or choose values that have been rounded already.
 _MOVING_OPS = frozenset({
     "Identity", "Reshape", "Transpose", "Squeeze", "ExpandDims", "Pack", "Unpack", "ConcatV2", "GatherV2", "Split",
@@ -118,7 +120,7 @@ def _round_to_half(function: function_pb2.FunctionDef) -> None:
     tensors = [tensor for tensor, _ in _float_tensors(function) if tensor in kept]
     readers = list(function.node_def)
     for sign, name in ((-1, "lowest"), (1, "highest")):
-        _constant(function, f"half/{name}", sign * LARGEST_HALF)
+        _constant(function, f"half/{name}", sign * _LARGEST_HALF)
     rounded = {}
     for number, tensor in enumerate(tensors):
         clipped = _add(function, f"half/clip_{number}", "ClipByValue",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trt_pipeline.model.nodes import called_functions, node_name
+
 if TYPE_CHECKING:
     from tensorflow.core.framework import graph_pb2
 
@@ -25,7 +27,6 @@ def declare(signature: SignatureGraph) -> None:
     Placeholders of handles become VarHandleOps, which say what shape a read has (`restore` turns them
     back), arguments of bodies get handle shapes, and reads get the attribute ``_shape``.
     """
-    from tensorflow.core.framework import types_pb2
     from tensorflow.python.ops import resource_variable_ops
 
     variables = {}
@@ -42,7 +43,7 @@ def declare(signature: SignatureGraph) -> None:
             node.attr["shared_name"].s = node.name.encode()
             node.attr["container"].s = _CONTAINER
     functions = {f.signature.name: f for f in signature.graph_def.library.function}
-    _note(signature.graph_def.node, variables, functions, types_pb2.DT_RESOURCE)
+    _note(signature.graph_def.node, variables, functions)
 
 
 def offer(graph_def: graph_pb2.GraphDef) -> None:
@@ -55,7 +56,7 @@ def offer(graph_def: graph_pb2.GraphDef) -> None:
     handles = {node.name: node for node in graph_def.node if _is_ours(node)}
     gathered = set()
     for node in graph_def.node:
-        if node.op == "ResourceGather" and (name := node.input[0].split(":", 1)[0]) in handles:
+        if node.op == "ResourceGather" and (name := node_name(node.input[0])) in handles:
             gathered.add(name)
             node.input[0] = name + _GATHERED
     for name in sorted(gathered):
@@ -90,17 +91,16 @@ def _become_placeholder(node: Any) -> None:
     node.attr["shape"].shape.SetInParent()
 
 
-def _note(nodes: Any, variables: dict[str, Any], functions: dict[str, Any], resource: int,
-          in_body: bool = False) -> None:
+def _note(nodes: Any, variables: dict[str, Any], functions: dict[str, Any], in_body: bool = False) -> None:
     """Follow the handles in ``variables`` through one graph or body and into the functions that it calls."""
     by_name = {node.name: node for node in nodes}
     # In a body the pass takes no handle, weights come in as tensors, and filters must not.
-    refused = {node.input[1].split(":", 1)[0] for node in nodes if node.op in _FILTERED} if in_body else set()
+    refused = {node_name(node.input[1]) for node in nodes if node.op in _FILTERED} if in_body else set()
 
     def variable_of(tensor: str) -> Any:
-        name = tensor.split(":", 1)[0]
+        name = node_name(tensor)
         while name not in variables and name in by_name and by_name[name].op == "Identity":
-            name = by_name[name].input[0].split(":", 1)[0]
+            name = node_name(by_name[name].input[0])
         return variables.get(name)
 
     for node in nodes:
@@ -109,19 +109,20 @@ def _note(nodes: Any, variables: dict[str, Any], functions: dict[str, Any], reso
         if node.op not in _CALLS:
             continue
         given = [variable_of(tensor) for tensor in node.input if not tensor.startswith("^")][_CALLS[node.op]:]
-        for attr in node.attr.values():
-            for called in (attr.func, *attr.list.func) if attr.HasField("func") else attr.list.func:
-                if called.name in functions:
-                    _note_in_body(functions[called.name], given, functions, resource)
+        for called in called_functions(node):
+            if called.name in functions:
+                _note_in_body(functions[called.name], given, functions)
 
 
-def _note_in_body(function: Any, given: list[Any], functions: dict[str, Any], resource: int) -> None:
+def _note_in_body(function: Any, given: list[Any], functions: dict[str, Any]) -> None:
+    from tensorflow.core.framework import types_pb2
+
     handed = {}
     for number, (argument, variable) in enumerate(zip(function.signature.input_arg, given, strict=False)):
-        if variable is not None and argument.type == resource:
+        if variable is not None and argument.type == types_pb2.DT_RESOURCE:
             handed[argument.name] = variable
             attributes = function.arg_attr[number].attr
             attributes["_handle_dtypes"].list.type[:] = [variable.dtype]
             del attributes["_handle_shapes"].list.shape[:]
             attributes["_handle_shapes"].list.shape.add().CopyFrom(variable.shape)
-    _note(function.node_def, handed, functions, resource, in_body=True)
+    _note(function.node_def, handed, functions, in_body=True)

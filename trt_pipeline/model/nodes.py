@@ -1,0 +1,40 @@
+"""Walk a GraphDef whole: its own nodes and those of its functions, which loop and branch bodies are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework import attr_value_pb2, function_pb2, graph_pb2, node_def_pb2
+
+
+def every_node(graph_def: graph_pb2.GraphDef) -> Iterator[node_def_pb2.NodeDef]:
+    """Every node of ``graph_def``, those of its function library included."""
+    for nodes, _ in scopes(graph_def):
+        yield from nodes
+
+
+def scopes(graph_def: graph_pb2.GraphDef) -> list[tuple[Any, function_pb2.FunctionDef | None]]:
+    """The nodes of ``graph_def`` itself, with None, and those of each of its functions, with the function."""
+    return [(graph_def.node, None), *((function.node_def, function) for function in graph_def.library.function)]
+
+
+def called_functions(node: node_def_pb2.NodeDef) -> Iterator[attr_value_pb2.NameAttrList]:
+    """The attributes by which ``node`` names functions: a loop's body, branches, what a call calls."""
+    for attr in node.attr.values():
+        if attr.HasField("func"):
+            yield attr.func
+        yield from attr.list.func
+
+
+def node_name(tensor: str) -> str:
+    """The node that makes ``tensor``, as a graph or a function body writes it; that of a control edge too."""
+    return tensor.lstrip("^").split(":", 1)[0]
+
+
+def copy_of(graph_def: graph_pb2.GraphDef) -> graph_pb2.GraphDef:
+    """A copy that can be changed without changing ``graph_def``."""
+    copy = type(graph_def)()
+    copy.CopyFrom(graph_def)
+    return copy
