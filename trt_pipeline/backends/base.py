@@ -19,6 +19,7 @@ from trt_pipeline.errors import ConfigError, InputError, Unsupported
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.model.contract import Contract, SignatureContract
 from trt_pipeline.model.coverage import Coverage
+from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.model.operations import Operation
 from trt_pipeline.samples.store import without_bfloat16
 
@@ -43,6 +44,8 @@ class Artifact(Frozen):
     """Facts worth showing: operation counts, the share that runs in the asked precision, ..."""
     coverage: dict[str, Coverage] = {}
     """Signature -> what of it the backend took over, where that is not simply everything."""
+    low_precision: dict[str, LowPrecision] = {}
+    """Signature -> what of it really computes in the asked precision, where that is lower than the original's."""
     unestimated: str = ""
     """Why what its precision does cannot be estimated where it cannot run; empty where it can."""
     built: dict[str, str] = {}
@@ -63,8 +66,12 @@ class ConversionRequest(Frozen):
     signatures: tuple[str, ...]
     precision: str
     samples: dict[str, Path] = {}
-    """Signature -> folder of calibration samples (`samples.store`); int8 needs them."""
+    """Signature -> folder of calibration samples (`samples.store`)."""
     padding: dict[str, int] = {}
+    ranges: Path | None = None
+    """The ranges file of a calibration (`calibration.ranges`); int8 needs it, and halves heed it."""
+    raised: dict[str, tuple[str, ...]] = {}
+    """Signature -> nodes to leave in float32, by scoped name: the candidate's islands."""
     options: dict[str, Any] = {}
 
 

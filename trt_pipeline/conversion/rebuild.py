@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import differences
-from trt_pipeline.model.nodes import called_functions, copy_of, every_node
+from trt_pipeline.model.nodes import every_node, with_functions_renamed
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -84,19 +84,11 @@ def _to_function(function: Any, frozen: SignatureGraph, prefix: str) -> tf.types
 
 def _ready_to_save(graph_def: graph_pb2.GraphDef, prefix: str) -> graph_pb2.GraphDef:
     """A copy whose library functions have names of their own (the process knows the old ones) and lowered loops."""
-    copy = copy_of(graph_def)
-    names = {f.signature.name: prefix + f.signature.name for f in copy.library.function}
-    for body in copy.library.function:
-        body.signature.name = names[body.signature.name]
-    for gradient in copy.library.gradient:
-        gradient.function_name = names.get(gradient.function_name, gradient.function_name)
+    copy = with_functions_renamed(graph_def, prefix)
     for node in every_node(copy):
-        node.op = names.get(node.op, node.op)
         if "_lower_using_switch_merge" in node.attr:
             # Freezing kept loops as functions; lowered, the runtime runs their steps in parallel.
             node.attr["_lower_using_switch_merge"].b = True
-        for called in called_functions(node):
-            called.name = names.get(called.name, called.name)
     return copy
 
 

@@ -38,3 +38,18 @@ def copy_of(graph_def: graph_pb2.GraphDef) -> graph_pb2.GraphDef:
     copy = type(graph_def)()
     copy.CopyFrom(graph_def)
     return copy
+
+
+def with_functions_renamed(graph_def: graph_pb2.GraphDef, prefix: str) -> graph_pb2.GraphDef:
+    """A copy whose functions, and the calls of them, have ``prefix`` before their names."""
+    copy = copy_of(graph_def)
+    names = {f.signature.name: prefix + f.signature.name for f in copy.library.function}
+    for body in copy.library.function:
+        body.signature.name = names[body.signature.name]
+    for gradient in copy.library.gradient:
+        gradient.function_name = names.get(gradient.function_name, gradient.function_name)
+    for node in every_node(copy):
+        node.op = names.get(node.op, node.op)
+        for called in called_functions(node):
+            called.name = names.get(called.name, called.name)
+    return copy

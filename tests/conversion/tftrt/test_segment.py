@@ -23,7 +23,7 @@ from tests.conversion.tftrt.builders import (
     standing_in,
     variable,
 )
-from trt_pipeline.conversion.tftrt import loops
+from trt_pipeline.conversion import loops
 from trt_pipeline.conversion.tftrt.segment import ENGINE, engines, segment, tidy
 
 WEIGHT = numbers(8, 8, scale=0.3)

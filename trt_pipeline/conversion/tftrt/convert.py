@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trt_pipeline.conversion import freeze
+from trt_pipeline.conversion import freeze, loops
 from trt_pipeline.conversion.freeze import SignatureGraph
-from trt_pipeline.conversion.tftrt import coverage, loops, quantize, segment, variables
+from trt_pipeline.conversion.tftrt import coverage, quantize, segment, variables
 from trt_pipeline.conversion.tftrt.prepare import prepare
 from trt_pipeline.conversion.tftrt.quantize import Feeds, Ranges
 from trt_pipeline.errors import Unsupported

@@ -1,7 +1,7 @@
-"""Ready a frozen graph's loops for the TensorRT pass, which sees only what stands inside a loop's body.
+"""Make a frozen graph's loops hold their constants themselves, for passes that look at one body at a time.
 
 Freezing hands weights to a loop as loop variables: inside the body they are arguments of unknown
-shape, and everything that multiplies by them stays out of TensorRT. Here such constants move into
+shape, which neither TensorRT nor a quantizer sees through. Here such constants move into
 the body, the detours that freezing left go, and loop variables that nothing reads any more are dropped.
 """
 

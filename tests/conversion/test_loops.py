@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.conversion.tftrt.builders import Graph, floats, functions, nodes, numbers, run
-from trt_pipeline.conversion.tftrt.loops import inline_constants
+from trt_pipeline.conversion.loops import inline_constants
 
 X = numbers(3, 4, seed=1)
 WEIGHT, OTHER = numbers(4, 4, seed=2, scale=0.5), numbers(4, 4, seed=3, scale=0.5)

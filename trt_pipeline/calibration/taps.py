@@ -1,0 +1,160 @@
+"""Listen to tensors of a graph while it runs, those inside loops included, or put others in their place.
+
+A tap is a Python function that TensorFlow calls with a tensor's value each time it is computed. One
+value is in memory at a time, whatever the number of samples.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from trt_pipeline.conversion.freeze import SignatureGraph
+from trt_pipeline.model.nodes import every_node, with_functions_renamed
+from trt_pipeline.model.scoped import Scope, scopes_of
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework import graph_pb2, node_def_pb2
+
+Array = npt.NDArray[Any]
+Listener = Callable[[Array], None]
+Replacer = Callable[[Array], Array]
+Feeds = Mapping[str, Array]
+_DT_FLOAT = 1
+# What loops and branches return is a tensor of their bodies.
+_NOT_COMPUTED = frozenset({"Const", "While", "StatelessWhile", "If", "StatelessIf"})
+# Without state TensorFlow may leave a body out, taps and all.
+_STATEFUL = {"StatelessWhile": "While", "StatelessIf": "If", "StatelessCase": "Case"}
+_NUMBERS = itertools.count()
+
+
+class Tapped:
+    """A signature's graph with taps in it, ready to be called from several threads at once.
+
+    Float32 tensors only. The taps live as long as this object.
+    """
+
+    def __init__(self, graph: SignatureGraph, listeners: Mapping[str, Listener],
+                 replacers: Mapping[str, Replacer] | None = None) -> None:
+        """
+        Args:
+            graph: a canonical graph (`conversion.canonical`).
+            listeners: scoped tensor name -> what is called with each value (do not keep or change it).
+            replacers: scoped tensor name -> what makes the value that readers get instead, of the same
+                shape. A tensor that has both is heard as it was before.
+
+        Raises:
+            KeyError: the graph has no such tensor.
+        """
+        from tensorflow.python.eager import wrap_function
+
+        # TensorFlow holds its Python functions by weak references.
+        self._taps: list[Any] = []
+        replacers = replacers or {}
+        graph_def = with_functions_renamed(graph.graph_def, f"tapped_{next(_NUMBERS)}_")
+        passed = self._insert(graph_def, listeners, replacers)
+        if missing := {*listeners, *replacers} - passed.keys():
+            raise KeyError(f"the graph has no float32 tensor {min(missing)}")
+        self._inputs, self._outputs = list(graph.inputs), list(graph.outputs)
+        # A tensor that is fetched is fetched after its tap.
+        self._function = wrap_function.function_from_graph_def(
+            graph_def, list(graph.inputs.values()),
+            [f"{passed[name]}:0" if name in passed else name for name in graph.output_tensors], graph.resources)
+
+    def __call__(self, feeds: Feeds) -> dict[str, Array]:
+        """The outputs by name, for inputs by name."""
+        import tensorflow as tf
+
+        values = self._function(*(tf.constant(feeds[name]) for name in self._inputs))
+        return {name: value.numpy() for name, value in zip(self._outputs, values, strict=True)}
+
+
+    def _insert(self, graph_def: graph_pb2.GraphDef, listeners: Mapping[str, Listener],
+                replacers: Mapping[str, Replacer]) -> dict[str, str]:
+        """Put the taps in; scoped tensor name -> the node that hands it on."""
+        passed: dict[str, str] = {}
+        for scope, written, name in float_tensors(graph_def):
+            if name not in listeners and name not in replacers:
+                continue
+            readers = list(scope.nodes)
+            handed = scope.nodes.add(name=f"tapped/{len(passed)}", input=[written])
+            if name in replacers:
+                self._call(handed, replacers[name], outputs=1)
+            else:
+                handed.op = "Identity"
+                handed.attr["T"].type = _DT_FLOAT
+            if name in listeners:
+                heard = scope.nodes.add(name=f"{handed.name}/heard", input=[written])
+                self._call(heard, listeners[name], outputs=0)
+                handed.input.append(f"^{heard.name}")
+            _redirect(scope, readers, written, f"{handed.name}:output:0" if scope.function else handed.name)
+            passed[name] = handed.name
+        for function in graph_def.library.function:
+            function.signature.is_stateful = True
+        for node in every_node(graph_def):
+            node.op = _STATEFUL.get(node.op, node.op)
+        return passed
+
+    def _call(self, node: node_def_pb2.NodeDef, function: Callable[[Array], Any], outputs: int) -> None:
+        """Make ``node`` a call of ``function``, one at a time where it only listens."""
+        from tensorflow.python.ops import script_ops
+
+        lock = threading.Lock()
+
+        def listen(value: Array) -> list[Array]:
+            with lock:
+                function(value)
+            return []
+
+        called = function if outputs else listen
+        self._taps.append(called)
+        node.op = "PyFunc"
+        node.attr["token"].s = script_ops._py_funcs.insert(called).encode()
+        node.attr["Tin"].list.type.append(_DT_FLOAT)
+        node.attr["Tout"].list.type.extend([_DT_FLOAT] * outputs)
+
+
+def float_tensors(graph_def: graph_pb2.GraphDef) -> Iterator[tuple[Scope, str, str]]:
+    """Every float32 tensor that is fed to or computed in a graph, constants left out.
+
+    Yields:
+        Its scope, how nodes of that scope write it, and its scoped name. Arguments of bodies are tensors too.
+    """
+    from tensorflow.python.framework import op_def_registry
+
+    for scope in scopes_of(graph_def):
+        for argument in scope.function.signature.input_arg if scope.function else ():
+            if argument.type == _DT_FLOAT:
+                yield scope, argument.name, scope.tensor(argument.name)
+        for node in list(scope.nodes):
+            definition = op_def_registry.get(node.op)
+            if definition is None or node.op in _NOT_COMPUTED:
+                continue
+            index = 0
+            for output in definition.output_arg:
+                if output.type_list_attr:
+                    kinds = list(node.attr[output.type_list_attr].list.type)
+                else:
+                    count = int(node.attr[output.number_attr].i) if output.number_attr else 1
+                    kinds = [output.type or node.attr[output.type_attr].type] * count
+                for kind in kinds:
+                    if kind == _DT_FLOAT:
+                        written = scope.written(node.name, index)
+                        yield scope, written, scope.tensor(written)
+                    index += 1
+
+
+def _redirect(scope: Scope, readers: list[Any], written: str, moved: str) -> None:
+    same = {written, f"{written}:0"} if scope.function is None else {written}
+    for reader in readers:
+        for position, source in enumerate(reader.input):
+            if source in same:
+                reader.input[position] = moved
+    if scope.function is not None:
+        for key, source in list(scope.function.ret.items()):
+            if source in same:
+                scope.function.ret[key] = moved
