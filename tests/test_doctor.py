@@ -25,3 +25,10 @@ def test_it_says_what_a_newer_tensorflow_lacks(tensorflow_221: Path) -> None:
     found = {finding.what: finding for finding in doctor.examine(tensorflow_221)}
     assert not found["TF-TRT convert"].ok
     assert "backends.tf-trt.python" in found["TF-TRT convert"].cure
+
+
+def test_it_says_why_tensorflow_has_no_int8_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    found = doctor._tensorflow_int8()
+    assert not found.ok
+    assert found.cure.startswith("oneDNN is off: TF_ENABLE_ONEDNN_OPTS is 0: onnxruntime/int8")

@@ -7,7 +7,7 @@
 Importing this package imports no TensorFlow, ONNX Runtime or TensorRT: each loads when first used.
 """
 
-from trt_pipeline.api import benchmark, convert, finalize, inspect, optimize, sweep, validate
+from trt_pipeline.api import benchmark, calibrate, convert, finalize, inspect, optimize, sweep, validate
 from trt_pipeline.config.schema import Config, Limits, SampleSources, Target
 from trt_pipeline.errors import (
     ConfigError,
@@ -32,5 +32,5 @@ __all__ = [
     "CandidateResult", "Close", "Config", "ConfigError", "Extent", "Gate", "GateError", "InputError", "Limits", "Match",
     "MissingError", "ModelChangedError", "ModelError", "OutputError", "OutputGate", "PipelineError", "Publication",
     "RunResult", "SampleSources", "SamplesError", "Target", "TopK", "Unsupported",
-    "benchmark", "convert", "finalize", "inspect", "optimize", "sweep", "validate",
+    "benchmark", "calibrate", "convert", "finalize", "inspect", "optimize", "sweep", "validate",
 ]

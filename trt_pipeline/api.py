@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +15,14 @@ from trt_pipeline.backends import BACKENDS
 from trt_pipeline.backends import backend as make_backend
 from trt_pipeline.backends.base import Backend, ConversionRequest, Progress
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
+from trt_pipeline.calibration.ranges import Method, RangesFile
 from trt_pipeline.candidate import Candidate, describe, described, open_candidate
 from trt_pipeline.config import loader
-from trt_pipeline.config.schema import Config, Limits, SampleSources, candidates_of
+from trt_pipeline.config.schema import CalibrationSettings, Config, Limits, SampleSources, candidates_of
 from trt_pipeline.errors import ConfigError, ModelError, OutputError, PipelineError, Unsupported
 from trt_pipeline.finalizing import finish, kit
 from trt_pipeline.inspection import Inspection
+from trt_pipeline.model.contract import Contract
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.parity.tolerance import Gate
@@ -27,8 +31,11 @@ from trt_pipeline.run_result import RunResult
 from trt_pipeline.samples.profiles import Profile
 from trt_pipeline.samples.profiles import check as check_profiles
 from trt_pipeline.stages import jobs, plan, worker
-from trt_pipeline.stages.run import ARTIFACTS, Observer, run
+from trt_pipeline.stages.observer import Observer
+from trt_pipeline.stages.run import ARTIFACTS, RANGES, run
 from trt_pipeline.stages.worker import WorkerFailed
+
+_A_DAY = 86400
 
 
 def optimize(config: str | Path | Config, *, backends: Sequence[str] = (), precisions: Sequence[str] = (),
@@ -109,12 +116,13 @@ def inspect(model: str | Path, tags: Sequence[str] = ("serve",), *, coverage: bo
 def convert(model: str | Path, backend: str, precision: str, output: str | Path, *, calibration: str | None = None,
             signatures: Sequence[str] = (), padding: dict[str, int] | None = None,
             ranges: str | Path | None = None, options: dict[str, Any] | None = None,
-            python: str | Path | None = None, limits: Limits | None = None) -> Candidate:
+            python: str | Path | None = None, limits: Limits | None = None,
+            progress: Progress = lambda done, total: None) -> Candidate:
     """Convert a SavedModel into the new folder ``output``; it is not judged.
 
     Args:
         calibration: sample source of int8's ranges.
-        ranges: a ranges file to quantize by instead.
+        ranges: a ranges file to quantize by instead. What was gone by lies in ``output`` as ranges.json.
         options: as the config's ``backends`` section gives them to this backend.
         python: interpreter to convert under; `validate` and `benchmark` run the candidate under it again.
 
@@ -124,26 +132,78 @@ def convert(model: str | Path, backend: str, precision: str, output: str | Path,
         Unsupported: the backend cannot take the model.
     """
     candidates_of([backend], [precision])
-    chosen_options = {**(options or {}), **({"ranges": str(Path(ranges).resolve())} if ranges else {})}
-    make_backend(backend).check_options(chosen_options)
+    given = options or {}
+    make_backend(backend).check_options(given)
     target = Path(output)
     if target.exists():
         raise OutputError(f"{target} exists already: name a new folder")
     config = Config(name="convert", model=Path(model), signatures=tuple(signatures) or None, padding=padding or {},
-                    samples=SampleSources(validation=calibration or "", calibration=calibration))
+                    samples=SampleSources(validation=""))
     own = interpreter.examine(Path(python)).python if python else None
     contract = inspect(model).contract
     chosen = plan.signatures(config, contract)
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
-        sets = plan.open_samples(config, contract, chosen, "calibration", Path(scratch)) if calibration else None
-        request = ConversionRequest(
-            model=Path(model), tags=contract.tags, signatures=chosen, precision=precision,
-            samples=sets.folders if sets else {}, padding=config.padding, options=chosen_options)
+        known = Path(ranges).resolve() if ranges else None
+        if known is None and calibration and make_backend(backend).uses_ranges(precision, given):
+            known = _calibrate(Path(model), contract, calibration, chosen, config.padding, Path(scratch),
+                               CalibrationSettings(), None, limits, progress)
+        request = ConversionRequest(model=Path(model), tags=contract.tags, signatures=chosen, precision=precision,
+                                    ranges=known, options=given)
         made = _work(jobs.convert, limits, own, backend_name=backend, request=request.model_dump(mode="json"),
                      contract=contract.model_dump(mode="json"), folder=str(_parent_made(target)))
+        if known:
+            shutil.copyfile(known, target / RANGES)
     candidate = Candidate(backend=backend, precision=precision, artifact=made, folder=target, python=own)
     describe(target, candidate)
     return candidate
+
+
+def calibrate(model: str | Path, samples: str, output: str | Path, *, method: Method = "minmax",
+              percentile: float = 99.99, most: int | None = None, signatures: Sequence[str] = (),
+              padding: dict[str, int] | None = None, fresh: bool = False, limits: Limits | None = None,
+              progress: Progress = lambda done, total: None) -> RangesFile:
+    """Measure the ranges of a SavedModel's tensors on samples and write them to the file ``output``.
+
+    Memory is bounded by the model and a sample for each core. An interrupted calibration goes on where
+    it stopped, from a file beside ``output``.
+
+    Args:
+        method, percentile: which part of what was seen int8 is to cover; see `calibration.methods`.
+        most: use only so many of the samples.
+        fresh: begin anew, whatever was interrupted.
+
+    Raises:
+        SamplesError: the samples do not fit, or a tensor is not finite on one of them.
+        Unsupported: no signature can be frozen.
+    """
+    target = _parent_made(Path(output))
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder: name a file")
+    checkpoint = target.with_name(f"{target.name}.partial")
+    if fresh:
+        checkpoint.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
+        settings = CalibrationSettings(method=method, percentile=percentile, samples=most or sys.maxsize)
+        _calibrate(Path(model), inspect(model).contract, samples, tuple(signatures), padding or {}, Path(scratch),
+                   settings, checkpoint, limits or Limits(time_s=_A_DAY), progress)
+        shutil.move(Path(scratch, RANGES), target)
+    return RangesFile.model_validate_json(target.read_text())
+
+
+def _calibrate(model: Path, contract: Contract, samples: str, signatures: tuple[str, ...], padding: dict[str, int],
+               folder: Path, settings: CalibrationSettings, checkpoint: Path | None, limits: Limits | None,
+               progress: Progress) -> Path:
+    """Calibrate in a worker; returns the ranges file, in ``folder``."""
+    config = Config(name="calibrate", model=model, signatures=signatures or None, padding=padding,
+                    samples=SampleSources(validation=samples, calibration=samples))
+    chosen = plan.signatures(config, contract)
+    sets = plan.open_samples(config, contract, chosen, "calibration", folder)
+    assert sets
+    _work(jobs.calibrate, limits, None, progress, model=str(model), contract=contract.model_dump(mode="json"),
+          signatures=chosen, samples={name: str(path) for name, path in sets.folders.items()}, padding=padding,
+          model_digest=plan.check_model(config), samples_digest=sets.digest, **settings.measuring,
+          checkpoint=str(checkpoint) if checkpoint else None, folder=str(folder))
+    return folder / RANGES
 
 
 def validate(reference: str | Path, candidate: str | Path, samples: str, *, gate: Gate | None = None,
@@ -290,9 +350,11 @@ def _parent_made(target: Path) -> Path:
     return target
 
 
-def _work(function: Any, limits: Limits | None, python: Path | None, **arguments: Any) -> Any:
+def _work(function: Any, limits: Limits | None, python: Path | None,
+          progress: Progress = lambda done, total: None, **arguments: Any) -> Any:
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as logs:
         try:
-            return worker.run(function, arguments, limits or Limits(), Path(logs, "log.txt"), python=python).value
+            return worker.run(function, arguments, limits or Limits(), Path(logs, "log.txt"), progress,
+                              python=python).value
         except WorkerFailed as error:
             raise PipelineError(str(error)) from None

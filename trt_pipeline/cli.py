@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 import yaml
@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trt_pipeline import api, doctor, expressions
+from trt_pipeline.calibration.ranges import Method
 from trt_pipeline.config import template
 from trt_pipeline.config.loader import CONFIG_FOLDER
 from trt_pipeline.config.schema import Name
@@ -36,6 +37,7 @@ from trt_pipeline.report import junit, terminal, wording, write_html
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.samples.profiles import Extent
 from trt_pipeline.stages.run import ARTIFACTS
+from trt_pipeline.suggest import did_you_mean
 
 app = typer.Typer(help="Publish the fastest version of a SavedModel that still says what the original said.",
                   add_completion=False, no_args_is_help=True,
@@ -122,6 +124,30 @@ def init(model: Path, name: Annotated[str, typer.Option(help="Name of the config
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}") from None
     print(f"{target} written: give it samples, then run 'trt-pipeline optimize {name}'")
+
+
+@app.command()
+def calibrate(
+    model: Path, samples: SamplesOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The ranges file to write.")],
+    method: Annotated[str, typer.Option(help="minmax, percentile, entropy or mse.")] = "minmax",
+    percentile: Annotated[float, typer.Option(min=50.0, max=100.0, help="Of the method percentile.")] = 99.99,
+    most: Annotated[int | None, typer.Option(min=1, help="Use only so many of the samples.")] = None,
+    signature: Signatures = [], pad: Padding = [],  # noqa: B006
+    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Begin anew, or go on where one stopped.")] = False,
+) -> None:
+    """Measure the ranges of a model's tensors on samples, for every backend's int8."""
+    chosen = TypeAdapter(Method).validate_python(method) if method in get_args(Method) else None
+    if chosen is None:
+        raise ConfigError(f"no method '{method}': there are {', '.join(get_args(Method))}"
+                          f"{did_you_mean(method, get_args(Method))}")
+    with terminal.Bars(_err) as bars:
+        bars.stage(f"calibrate {model}")
+        found = api.calibrate(model, samples, output, method=chosen, percentile=percentile, most=most,
+                              signatures=signature, padding=_padding(pad), fresh=fresh, progress=bars.progress)
+    for name, tables in found.signatures.items():
+        print(f"{output}: {name}: {len(tables.ranges)} ranges by {found.method}, {len(tables.extents)} extents, "
+              f"{found.count} samples")
 
 
 @app.command()

@@ -13,6 +13,7 @@ import psutil
 
 from trt_pipeline import interpreter
 from trt_pipeline.config.schema import Limits
+from trt_pipeline.conversion.onednn import availability as onednn
 from trt_pipeline.conversion.tftrt.availability import Availability
 from trt_pipeline.environment import cpu_model, environment
 from trt_pipeline.errors import PipelineError
@@ -55,6 +56,7 @@ def examine(python: Path | None = None) -> list[Finding]:
         *_packages(here, "pip", "tensorflow", "tf2onnx", "onnx", "onnxruntime"),
         *_tf_trt(None),
         _processor(),
+        _tensorflow_int8(),
         Finding(what="memory", found=f"{psutil.virtual_memory().available / 2**30:.0f} of "
                 f"{psutil.virtual_memory().total / 2**30:.0f} GB free",
                 ok=psutil.virtual_memory().available > 2 * 2**30, cure="conversions of small models need 2 GB"),
@@ -105,6 +107,12 @@ def _processor() -> Finding:
     units = ", ".join(has) or "no int8 units"
     return Finding(what="processor", found=f"{cpu_model()}, {os.cpu_count()} cores; {units}",
                    ok=any("int8" in label for label in has), cure="int8 gains little on this processor")
+
+
+def _tensorflow_int8() -> Finding:
+    why_not = onednn.why_not()
+    return Finding(what="tensorflow/int8", found="oneDNN's operations, in TensorFlow itself" if not why_not else "none",
+                   ok=not why_not, cure=f"{why_not}: onnxruntime/int8 works without")
 
 
 def _gpu() -> Finding:

@@ -17,7 +17,8 @@ from tests.conftest import ROOT
 from trt_pipeline.run_result import RunResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
-HERE = ["original", "tensorflow/fp32", "tensorflow/bf16", "onnxruntime/fp32", "onnxruntime/int8"]
+HERE = ["original", "tensorflow/fp32", "tensorflow/bf16", "tensorflow/int8", "onnxruntime/fp32", "onnxruntime/fp16",
+        "onnxruntime/int8"]
 ON_A_GPU = ["tf-trt/fp32", "tf-trt/fp16", "tf-trt/int8"]
 
 
@@ -70,6 +71,30 @@ def test_fp32_onnx_says_every_word_of_the_original(result: RunResult) -> None:
     assert {f.group for f in outputs.figures} == {
         "all", "samples", "batch 1", "batch odd", "batch max", "shortest", "longest", "shortest padded",
         "shortest + longest"}
+
+
+@pytest.mark.parametrize("name", ["tensorflow/int8", "onnxruntime/int8", "onnxruntime/fp16"])
+def test_lower_precisions_keep_99_tokens_in_100(name: str, result: RunResult) -> None:
+    candidate = result.candidate(name)
+    assert candidate.status == "ok", candidate.reason
+    assert candidate.verdict
+    outputs = next(o for o in candidate.verdict.outputs if o.output == "outputs")
+    assert "0.99" in outputs.gate
+    assert outputs.figures[0].token_match
+    assert outputs.figures[0].token_match >= 0.99
+    assert candidate.artifact
+    assert candidate.artifact.low_precision["translate"].nodes
+
+
+@pytest.mark.parametrize("name", ["tensorflow/int8", "onnxruntime/int8"])
+def test_the_islands_of_int8_are_shown(name: str, first: subprocess.CompletedProcess[str], result: RunResult) -> None:
+    candidate = result.candidate(name)
+    assert candidate.islands
+    raised = candidate.islands.islands.raised["translate"]
+    assert raised
+    assert f"{name} islands: {len(raised)} of {candidate.islands.islands.signatures['translate'].of} nodes" in (
+        first.stdout)
+    assert candidate.label.endswith("% int8)"), "little of it is in int8, and its name says so"
 
 
 def test_tf_trt_is_converted_proven_and_estimated_and_waits_for_a_gpu(

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.calibrated import calibrated
 from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Artifact, ConversionRequest
 from trt_pipeline.errors import InputError, Unsupported
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import Contract, differences
-from trt_pipeline.samples import store
 
 Converted = tuple[Artifact, Path, Contract]
 GENERATOR = np.random.default_rng(11)
@@ -41,13 +41,11 @@ def function(call: Callable[..., Any], *shape: int | None) -> Any:
 
 def convert(model: Path, name: str, precision: str, target: Path, samples: np.ndarray | None = None) -> Converted:
     contract = saved_model.read_contract(model)
-    folders = {}
+    ranges = None
     if samples is not None:
-        for signature in contract.signatures:
-            folders[signature] = target / "samples"
-            store.write({"x": samples}, folders[signature])
+        ranges = calibrated(model, {key: {"x": samples} for key in contract.signatures}, target / "ranges.json")
     request = ConversionRequest(model=model, tags=("serve",), signatures=tuple(contract.signatures),
-                                precision=precision, samples=folders)
+                                precision=precision, ranges=ranges)
     return backend(name).convert(request, contract, target / "out"), target / "out", contract
 
 
@@ -104,7 +102,7 @@ def test_int8_of_a_fixed_batch_is_calibrated_with_that_batch(tmp_path: Path) -> 
     model = save(module, tmp_path / "model", serve=function(lambda x: {"y": x @ module.weight}, 4, 6))
     x = GENERATOR.normal(size=(10, 6)).astype(np.float32)
     converted = convert(model, "onnxruntime", "int8", tmp_path, samples=x)
-    assert converted[0].description["serve"]["weighted operations in int8"] == 1
+    assert len(converted[0].low_precision["serve"].nodes) == 1
     got = answers("onnxruntime", converted, "serve", x[:4])["y"]
     assert 0 < np.abs(got - x[:4] @ module.weight.numpy()).max() < 0.2
 

@@ -160,8 +160,8 @@ def test_unknown_backend_in_the_config(optimize: Run, tmp_path: Path) -> None:
 
 def test_unknown_precision_in_the_config(optimize: Run, tmp_path: Path) -> None:
     assert optimize({"candidates": ["tensorflow/fp23"]}) == (
-        f"{tmp_path / 'demo.yaml'}:8: candidates.0: backend tensorflow has no precision 'fp23': it has fp32, bf16; "
-        "did you mean 'fp32'?")
+        f"{tmp_path / 'demo.yaml'}:8: candidates.0: backend tensorflow has no precision 'fp23': it has fp32, bf16, "
+        "int8; did you mean 'fp32'?")
 
 
 def test_unknown_key_names_the_line_and_the_nearest(optimize: Run, tmp_path: Path) -> None:

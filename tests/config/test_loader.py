@@ -43,7 +43,7 @@ def test_a_good_file_becomes_a_configuration(tmp_path: Path) -> None:
 def test_the_committed_configurations_load(name: str) -> None:
     config = loader.load(loader.find(name))
     assert config.name == name
-    assert list(config.gate.precisions) == ["int8"]
+    assert list(config.gate.precisions) == ["int8", "fp16"]
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -74,7 +74,7 @@ def test_the_committed_configurations_load(name: str) -> None:
     (HEAD + "targets:\n  - kind: triton\n    version: 24.10\n", "7: targets.0.version: Input should be a valid string"),
     # Values that mean nothing.
     (HEAD + "candidates: [tensorflow/fp32,\n  tensorflo/fp32]\n", "6: candidates.1: no backend 'tensorflo': "),
-    (HEAD + "candidates:\n  - onnxruntime/fp16\n", "6: candidates.0: backend onnxruntime has no precision 'fp16': "),
+    (HEAD + "candidates:\n  - tensorflow/fp16\n", "6: candidates.0: backend tensorflow has no precision 'fp16': "),
     (HEAD + "backends:\n  tensorflo:\n    options: {}\n",
      "6: backends.tensorflo: no backend 'tensorflo' to configure: there are "),
     (HEAD + "backends:\n  original:\n    python: /usr/bin/python3\n",

@@ -61,9 +61,10 @@ def test_a_model_may_not_take_the_name_of_the_triton_repository() -> None:
 @pytest.mark.parametrize(("candidate", "text"), [
     ("onxruntime/fp32", "no backend 'onxruntime': there are {}; did you mean 'onnxruntime'?"),
     ("zzz/fp32", "no backend 'zzz': there are {}"),
-    ("onnxruntime/in8", "backend onnxruntime has no precision 'in8': it has fp32, int8; did you mean 'int8'?"),
-    ("onnxruntime", "backend onnxruntime has no precision '': it has fp32, int8"),
-    ("onnxruntime/int8/x", "backend onnxruntime has no precision 'int8/x': it has fp32, int8; did you mean 'int8'?"),
+    ("onnxruntime/in8", "backend onnxruntime has no precision 'in8': it has fp32, fp16, int8; did you mean 'int8'?"),
+    ("onnxruntime", "backend onnxruntime has no precision '': it has fp32, fp16, int8"),
+    ("onnxruntime/int8/x",
+     "backend onnxruntime has no precision 'int8/x': it has fp32, fp16, int8; did you mean 'int8'?"),
 ])
 def test_unknown_candidates(candidate: str, text: str) -> None:
     from trt_pipeline.backends import BACKENDS
@@ -138,8 +139,8 @@ def test_candidates_are_all_pairs_without_the_original() -> None:
 
 
 def test_candidates_are_limited_by_name() -> None:
-    assert candidates_of(["onnxruntime"], []) == ("onnxruntime/fp32", "onnxruntime/int8")
-    assert candidates_of(["tensorflow", "onnxruntime"], ["int8"]) == ("onnxruntime/int8",)
+    assert candidates_of(["onnxruntime"], []) == ("onnxruntime/fp32", "onnxruntime/fp16", "onnxruntime/int8")
+    assert candidates_of(["tensorflow", "onnxruntime"], ["int8"]) == ("tensorflow/int8", "onnxruntime/int8")
 
 
 @pytest.mark.parametrize(("backends", "precisions", "text"), [

@@ -21,7 +21,8 @@ from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.stages import jobs, plan, worker
-from trt_pipeline.stages.run import Silent, _Run
+from trt_pipeline.stages.observer import Silent
+from trt_pipeline.stages.run import _Row, _Run
 from trt_pipeline.stages.worker import Outcome, WorkerFailed
 
 EMPTY = Contract(tags=("serve",), signatures={}, assets={}, extra_assets={}, tables=0, variable_bytes=0,
@@ -68,7 +69,7 @@ def test_other_libraries_there_make_a_fresh_result(tmp_path: Path, monkeypatch: 
     stages = _Run(config, (), plan.check_model(config), tmp_path, False, Silent())
 
     def cached(other: Interpreter | None) -> bool:
-        return stages._stage("tensorflow/fp32", "convert", jobs.convert, {}, {}, other)[1].cached
+        return stages.executor.stage("tensorflow/fp32", "convert", jobs.convert, {}, {}, other)[1].cached
 
     old, new = (Interpreter(python=Path("/opt/python"), environment={"tensorflow": v}) for v in ("2.17.0", "2.17.1"))
     assert [cached(other) for other in (None, old, old, new, new, None)] == [False, False, True, False, True, True]
@@ -88,7 +89,7 @@ def test_options_reach_the_conversion_and_its_key(tmp_path: Path, monkeypatch: p
                                        | {"backends": {"tensorflow": {"options": options}}})
         stages = _Run(config, (), plan.check_model(config), tmp_path, False, Silent())
         stages.contract, stages.signatures, stages.calibration = EMPTY, ("serving_default",), None
-        stages._convert("tensorflow/fp32", "tensorflow", "fp32", [])
+        stages._convert(_Row("tensorflow/fp32", "tensorflow", "fp32"), {})
     assert seen == [{}, {"segment": 3}, {"segment": 4}]
 
 

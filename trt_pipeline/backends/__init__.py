@@ -12,8 +12,8 @@ from trt_pipeline.suggest import did_you_mean
 # without importing a backend. `tests/backends/test_registry.py` holds both to each other.
 BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "original": ("original", "Original", ("native",)),
-    "tensorflow": ("tensorflow", "TensorFlow", ("fp32", "bf16")),
-    "onnxruntime": ("onnxruntime", "OnnxRuntime", ("fp32", "int8")),
+    "tensorflow": ("tensorflow", "TensorFlow", ("fp32", "bf16", "int8")),
+    "onnxruntime": ("onnxruntime", "OnnxRuntime", ("fp32", "fp16", "int8")),
     "tf-trt": ("tf_trt", "TfTrt", ("fp32", "fp16", "int8")),
 }
 

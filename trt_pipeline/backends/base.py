@@ -15,6 +15,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from trt_pipeline import digest
+from trt_pipeline.calibration import ranges
+from trt_pipeline.calibration.ranges import SignatureRanges
 from trt_pipeline.errors import ConfigError, InputError, Unsupported
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.model.contract import Contract, SignatureContract
@@ -65,14 +68,23 @@ class ConversionRequest(Frozen):
     tags: tuple[str, ...]
     signatures: tuple[str, ...]
     precision: str
-    samples: dict[str, Path] = {}
-    """Signature -> folder of calibration samples (`samples.store`)."""
-    padding: dict[str, int] = {}
     ranges: Path | None = None
     """The ranges file of a calibration (`calibration.ranges`); int8 needs it, and halves heed it."""
     raised: dict[str, tuple[str, ...]] = {}
     """Signature -> nodes to leave in float32, by scoped name: the candidate's islands."""
     options: dict[str, Any] = {}
+
+    def read_ranges(self) -> dict[str, SignatureRanges]:
+        """Signature -> its ranges.
+
+        Raises:
+            Unsupported: there is no ranges file.
+            InputError: it is not one of this model.
+        """
+        if self.ranges is None:
+            raise Unsupported(f"{self.precision} needs calibration samples: set samples.calibration in the config, or "
+                              "give a ranges file")
+        return ranges.read(self.ranges, digest.of_folder(self.model)).signatures
 
 
 class Support(Frozen):
@@ -150,6 +162,10 @@ class Backend(ABC):
     kind: ClassVar[ArtifactKind]
     finalizes: ClassVar[bool] = False
     """Whether what it makes is only complete once `finalize` has built it for the GPU at hand."""
+    scratch: Path | None = None
+    """A folder for what the next conversion of the same model can use again; None keeps nothing."""
+    symmetric: ClassVar[bool] = False
+    """Whether its int8 activations are signed and centred on zero, as TensorRT's are."""
 
     def support(self, contract: Contract, precision: str) -> Support:
         """Whether this backend has ``precision`` for ``contract`` here and now."""
@@ -164,7 +180,8 @@ class Backend(ABC):
             Unsupported: the model cannot be taken; the message names signature and reason.
             RuntimeError: the conversion left a signature without a file.
         """
-        support = self.support(contract, request.precision)
+        asked = {name: contract.signatures[name] for name in request.signatures}
+        support = self.support(contract.model_copy(update={"signatures": asked}), request.precision)
         if not support.ok:
             raise Unsupported(support.reason)
         artifact = self.convert_impl(request, contract, target)
@@ -182,9 +199,9 @@ class Backend(ABC):
         if given:
             raise ConfigError(f"backend {self.name} has no options: leave out {', '.join(given)}")
 
-    def option_files(self, given: dict[str, Any]) -> tuple[Path, ...]:
-        """The files that these options name, whose content a conversion depends on."""
-        return ()
+    def uses_ranges(self, precision: str, given: dict[str, Any]) -> bool:
+        """Whether a conversion to ``precision`` with these options goes by a calibration's ranges."""
+        return precision == "int8"
 
     def why_pending(self, artifact: Artifact) -> str:
         """Why ``artifact`` cannot run for real on this machine; empty where it can."""

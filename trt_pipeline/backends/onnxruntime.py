@@ -1,4 +1,4 @@
-"""ONNX Runtime: the fastest engine on most CPUs, at fp32 and at int8."""
+"""ONNX Runtime: the fastest engine on most CPUs, at fp32, fp16 and int8."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from trt_pipeline.backends.base import Array, Artifact, Backend, ConversionRequest, Runner, Support
-from trt_pipeline.backends.calibration import CalibrationBatches
-from trt_pipeline.conversion import freeze, onnx_export, onnx_quantize
+from trt_pipeline.calibration.ranges import SignatureRanges
+from trt_pipeline.conversion import onnx_export
+from trt_pipeline.conversion.canonical import canonical
+from trt_pipeline.conversion.freeze import SignatureGraph
+from trt_pipeline.conversion.onnx_precision import half, proof, quantize
 from trt_pipeline.errors import InputError, Unsupported
 from trt_pipeline.model.contract import Contract, SignatureContract
+from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.model.operations import STRUCTURAL_OPS, Operation
 
 # Rewritten by pattern in tf2onnx, so they have no handler of their own.
@@ -28,12 +33,24 @@ _TABLE_PREFIXES = ("HashTable", "MutableHashTable", "LookupTable", "AnonymousHas
 _PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 
 
+@dataclass(frozen=True)
+class _Exported:
+    """A signature in fp32."""
+
+    graph: SignatureGraph
+    file: Path
+    facts: dict[str, Any]
+
+
 class OnnxRuntime(Backend):
     """Writes one ONNX file a signature; runs on what ONNX Runtime finds: TensorRT, CUDA or the CPU."""
 
     name = "onnxruntime"
-    precisions = ("fp32", "int8")
+    precisions = ("fp32", "fp16", "int8")
     kind = "onnx"
+
+    def __init__(self) -> None:
+        self._kept: dict[str, _Exported] = {}
 
     def blocking(self, signature: SignatureContract, operations: Iterable[Operation]) -> list[tuple[Operation, str]]:
         from tf2onnx import tfonnx  # noqa: F401  (importing it registers the handlers)
@@ -52,6 +69,9 @@ class OnnxRuntime(Backend):
                 found.append((operation, "works on strings"))
         return found
 
+    def uses_ranges(self, precision: str, given: dict[str, Any]) -> bool:
+        return precision in ("int8", "fp16")
+
     def support_impl(self, contract: Contract, precision: str) -> Support:
         lacking = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
         if lacking:
@@ -65,24 +85,40 @@ class OnnxRuntime(Backend):
         return Support(ok=True)
 
     def convert_impl(self, request: ConversionRequest, contract: Contract, target: Path) -> Artifact:
-        import tensorflow as tf
-
-        if request.precision == "int8" and not request.samples.keys() >= set(request.signatures):
-            raise Unsupported("int8 needs calibration samples: set samples.calibration in the config")
-        loaded = tf.saved_model.load(str(request.model), tags=list(request.tags))
-        files, description = {}, {}
+        ranges = request.read_ranges() if request.precision == "int8" or request.ranges else {}
+        files: dict[str, str] = {}
+        description: dict[str, Any] = {}
+        low: dict[str, LowPrecision] = {}
         for name in request.signatures:
             # Quoted: a signature's name may hold anything, '../' included.
             folder = target / quote(name, safe="")
             file = folder / "model.onnx"
-            fp32 = folder / "fp32" / "model.onnx" if request.precision == "int8" else file
-            frozen = freeze.freeze(loaded.signatures[name])
-            description[name] = onnx_export.export(frozen, contract.signatures[name], fp32)
-            if request.precision == "int8":
-                description[name] |= _quantize(fp32, file, CalibrationBatches(request, contract.signatures[name]))
-                shutil.rmtree(fp32.parent)
+            folder.mkdir(parents=True)
+            exported = self._exported(request, contract, name, folder)
+            description[name] = exported.facts
+            if request.precision == "fp32":
+                for part in exported.file.parent.iterdir():
+                    part.rename(folder / part.name)
+            else:
+                low[name] = _lower(exported.file, file, exported.graph, request, name, ranges.get(name))
+            if self.scratch is None:
+                shutil.rmtree(exported.file.parent)
             files[name] = f"{folder.name}/model.onnx"
-        return Artifact(kind=self.kind, files=files, description=description)
+        return Artifact(kind=self.kind, files=files, description=description, low_precision=low)
+
+    def _exported(self, request: ConversionRequest, contract: Contract, name: str, folder: Path) -> _Exported:
+        """Signature ``name`` in fp32: as it was kept for this, or in a folder below ``folder``."""
+        import tensorflow as tf
+
+        if name in self._kept:
+            return self._kept[name]
+        loaded = tf.saved_model.load(str(request.model), tags=list(request.tags))
+        graph = canonical(loaded.signatures[name])
+        file = (self.scratch / folder.name if self.scratch else folder) / "fp32" / "model.onnx"
+        exported = _Exported(graph, file, onnx_export.export(graph, contract.signatures[name], file))
+        if self.scratch:
+            self._kept[name] = exported
+        return exported
 
     def load(self, artifact: Artifact, folder: Path, contract: Contract, threads: int | None = None) -> Runner:
         return _Runner(artifact, folder, contract, threads)
@@ -127,5 +163,14 @@ def providers() -> list[str]:
     return [name for name in preferred if name in available]
 
 
-def _quantize(fp32: Path, target: Path, batches: CalibrationBatches) -> dict[str, Any]:
-    return onnx_quantize.quantize(fp32, target, lambda: iter(batches), len(batches))
+def _lower(fp32: Path, target: Path, graph: SignatureGraph, request: ConversionRequest, signature: str,
+           ranges: SignatureRanges | None) -> LowPrecision:
+    raised = frozenset(request.raised.get(signature, ()))
+    if request.precision == "int8":
+        if ranges is None:
+            raise Unsupported(f"signature {signature} has not been calibrated: give it calibration samples")
+        return quantize.quantize(fp32, target, graph, ranges, raised, "cpu")
+    # Without ranges nothing is known to overflow.
+    low, others = half.to_half(fp32, target, graph, ranges or SignatureRanges(ranges={}, extents={}), raised, "fp16")
+    executed, _ = proof.really(target, "fp16").counts
+    return low.model_copy(update={"others": others, "executed": executed})

@@ -18,21 +18,19 @@ from trt_pipeline.backends.base import (
     Support,
 )
 from trt_pipeline.backends.built_runner import BuiltRunner
-from trt_pipeline.backends.calibration import CalibrationBatches
 from trt_pipeline.backends.saved_model_runner import SavedModelRunner
+from trt_pipeline.calibration import ranges
 from trt_pipeline.conversion import rebuild
 from trt_pipeline.conversion.freeze import LARGEST_FROZEN_BYTES
-from trt_pipeline.conversion.tftrt import availability, build, options, ranges, segment, stand_in
+from trt_pipeline.conversion.tftrt import availability, build, options, segment, stand_in
 from trt_pipeline.conversion.tftrt.convert import Segmented
 from trt_pipeline.conversion.tftrt.convert import convert as convert_signature
 from trt_pipeline.conversion.tftrt.options import Options
-from trt_pipeline.conversion.tftrt.ranges import RangesFile
 from trt_pipeline.errors import Unsupported
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.model.coverage import Coverage
 
-RANGES = "ranges.json"
 # Frozen, every signature and every segment has weights of its own, and TensorFlow takes some 25
 # times their size to load them: beyond this they stay variables.
 _FREEZE_UP_TO_BYTES = 2**28
@@ -50,6 +48,7 @@ class TfTrt(Backend):
     precisions = ("fp32", "fp16", "int8")
     kind = "tensorrt-savedmodel"
     finalizes = True
+    symmetric = True
 
     def support_impl(self, contract: Contract, precision: str) -> Support:
         why_not = availability.examine().why_not_convert
@@ -58,9 +57,8 @@ class TfTrt(Backend):
     def check_options(self, given: dict[str, Any]) -> None:
         options.parse(given)
 
-    def option_files(self, given: dict[str, Any]) -> tuple[Path, ...]:
-        file = options.parse(given).ranges
-        return (file,) if file else ()
+    def uses_ranges(self, precision: str, given: dict[str, Any]) -> bool:
+        return precision == "int8" and options.parse(given).calibrator == "minmax"
 
     def convert_impl(self, request: ConversionRequest, contract: Contract, target: Path) -> Artifact:
         import tensorflow as tf
@@ -70,17 +68,18 @@ class TfTrt(Backend):
         content = digest.of_folder(request.model)
         loaded = tf.saved_model.load(str(request.model), tags=list(request.tags))
         prefix = digest.of_value([
-            content, request.precision, request.options, chosen.ranges and digest.of_file(chosen.ranges),
-            {name: digest.of_folder(folder) for name, folder in request.samples.items()}])[:10]
+            content, request.precision, request.options, request.ranges and digest.of_file(request.ranges),
+            request.raised])[:10]
+        known = ranges.read(request.ranges, content) if request.ranges else None
         made: dict[str, Segmented] = {}
         unchanged: dict[str, str] = {}
         for number, name in enumerate(request.signatures):
             try:
-                known = ranges.read(chosen.ranges, name, content) if chosen.ranges else None
                 made[name] = convert_signature(
                     loaded.signatures[name], request.precision, f"{prefix}_{number}", keep_variables=keep_variables,
-                    calibrator=chosen.calibrator, profile_strategy=chosen.profile_strategy, ranges=known,
-                    batches=CalibrationBatches(request, contract.signatures[name]) if name in request.samples else None)
+                    calibrator=chosen.calibrator, profile_strategy=chosen.profile_strategy,
+                    ranges=known.signatures.get(name) if known else None,
+                    raised=frozenset(request.raised.get(name, ())))
             except Unsupported as error:
                 unchanged[name] = str(error)
         if not made:
@@ -89,14 +88,12 @@ class TfTrt(Backend):
         rebuild.write(loaded, {name: one.graph for name, one in made.items()}, request.model, request.tags,
                       target / "model")
         _check_engines(target / "model", request.tags, made)
-        if any(one.ranges for one in made.values()):
-            ranges.write(target / RANGES, RangesFile(method=chosen.calibrator, model_digest=content, signatures={
-                name: one.ranges for name, one in made.items()}))
         return Artifact(
             kind=self.kind, files=dict.fromkeys(request.signatures, "model"),
             description={name: _described(made[name]) if name in made
                          else {"unchanged": unchanged[name]} for name in request.signatures},
             coverage={name: one.coverage for name, one in made.items()},
+            low_precision={name: one.low_precision for name, one in made.items() if one.low_precision},
             unestimated=_NOT_CALIBRATED if request.precision == "int8" and chosen.calibrator == "tensorrt" else "")
 
     def why_pending(self, artifact: Artifact) -> str:
@@ -167,6 +164,6 @@ def _check_engines(model: Path, tags: tuple[str, ...], made: dict[str, Segmented
 
 def _described(one: Segmented) -> dict[str, Any]:
     facts: dict[str, Any] = {"engines": one.coverage.engines}
-    if one.quantized:
-        facts["convolutions in int8"] = one.quantized
+    if one.low_precision:
+        facts["convolutions in int8"] = len(one.low_precision.nodes)
     return facts

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from trt_pipeline.errors import InputError
 from trt_pipeline.frozen import Frozen
 
+Method = Literal["minmax", "percentile", "entropy", "mse"]
 Range = tuple[float, float]
 
 
@@ -37,13 +38,15 @@ class RangesFile(Frozen):
     samples_digest: str
     count: int
     """Samples of the signature that had the most."""
+    skipped: dict[str, str] = {}
+    """Signatures that were to be measured and could not, each with why."""
     signatures: dict[str, SignatureRanges]
 
     def signature(self, name: str, file: Path) -> SignatureRanges:
         """The ranges of signature ``name``. Raises InputError where ``file`` has none for it."""
         if name not in self.signatures:
-            raise InputError(f"{file} has no ranges for signature {name}: it has {', '.join(self.signatures)}; "
-                             "calibrate with samples for it")
+            why = self.skipped.get(name, "calibrate with samples for it")
+            raise InputError(f"{file} has no ranges for signature {name}: it has {', '.join(self.signatures)}; {why}")
         return self.signatures[name]
 
 

@@ -26,9 +26,10 @@ Replacer = Callable[[Array], Array]
 Feeds = Mapping[str, Array]
 _DT_FLOAT = 1
 # What loops and branches return is a tensor of their bodies.
-_NOT_COMPUTED = frozenset({"Const", "While", "StatelessWhile", "If", "StatelessIf"})
+_CALLS = frozenset({"While", "StatelessWhile", "If", "StatelessIf"})
 # Without state TensorFlow may leave a body out, taps and all.
 _STATEFUL = {"StatelessWhile": "While", "StatelessIf": "If", "StatelessCase": "Case"}
+_LARGE_BYTES = 2**14
 _NUMBERS = itertools.count()
 
 
@@ -60,10 +61,11 @@ class Tapped:
         if missing := {*listeners, *replacers} - passed.keys():
             raise KeyError(f"the graph has no float32 tensor {min(missing)}")
         self._inputs, self._outputs = list(graph.inputs), list(graph.outputs)
+        captures = graph.resources | _take_weights(graph_def)
         # A tensor that is fetched is fetched after its tap.
         self._function = wrap_function.function_from_graph_def(
             graph_def, list(graph.inputs.values()),
-            [f"{passed[name]}:0" if name in passed else name for name in graph.output_tensors], graph.resources)
+            [f"{passed[name]}:0" if name in passed else name for name in graph.output_tensors], captures)
 
     def __call__(self, feeds: Feeds) -> dict[str, Array]:
         """The outputs by name, for inputs by name."""
@@ -77,7 +79,7 @@ class Tapped:
                 replacers: Mapping[str, Replacer]) -> dict[str, str]:
         """Put the taps in; scoped tensor name -> the node that hands it on."""
         passed: dict[str, str] = {}
-        for scope, written, name in float_tensors(graph_def):
+        for scope, written, name in float_tensors(graph_def, results=True):
             if name not in listeners and name not in replacers:
                 continue
             readers = list(scope.nodes)
@@ -118,8 +120,12 @@ class Tapped:
         node.attr["Tout"].list.type.extend([_DT_FLOAT] * outputs)
 
 
-def float_tensors(graph_def: graph_pb2.GraphDef) -> Iterator[tuple[Scope, str, str]]:
+def float_tensors(graph_def: graph_pb2.GraphDef, results: bool = False) -> Iterator[tuple[Scope, str, str]]:
     """Every float32 tensor that is fed to or computed in a graph, constants left out.
+
+    Args:
+        results: what loops and branches return, too: the same values under another name, but the only
+            one that the readers outside know.
 
     Yields:
         Its scope, how nodes of that scope write it, and its scoped name. Arguments of bodies are tensors too.
@@ -132,7 +138,7 @@ def float_tensors(graph_def: graph_pb2.GraphDef) -> Iterator[tuple[Scope, str, s
                 yield scope, argument.name, scope.tensor(argument.name)
         for node in list(scope.nodes):
             definition = op_def_registry.get(node.op)
-            if definition is None or node.op in _NOT_COMPUTED:
+            if definition is None or node.op == "Const" or (node.op in _CALLS and not results):
                 continue
             index = 0
             for output in definition.output_arg:
@@ -146,6 +152,27 @@ def float_tensors(graph_def: graph_pb2.GraphDef) -> Iterator[tuple[Scope, str, s
                         written = scope.written(node.name, index)
                         yield scope, written, scope.tensor(written)
                     index += 1
+
+
+def _take_weights(graph_def: graph_pb2.GraphDef) -> dict[str, Any]:
+    """Take large constants out of the graph, to be fed as captures: placeholder name -> tensor.
+
+    TensorFlow copies a function's graph several times before its first run (ResNet50, of 0.1 GB: 2.5 GB).
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework import tensor_util
+
+    taken: dict[str, Any] = {}
+    for node in graph_def.node:
+        if (node.op != "Const" or node.attr["dtype"].type != _DT_FLOAT or any(s.startswith("^") for s in node.input)
+                or node.attr["value"].ByteSize() < _LARGE_BYTES):
+            continue
+        value = tensor_util.MakeNdarray(node.attr["value"].tensor)
+        taken[node.name] = tf.constant(value)
+        node.op = "Placeholder"
+        del node.attr["value"]
+        node.attr["shape"].shape.CopyFrom(tf.TensorShape(value.shape).as_proto())
+    return taken
 
 
 def _redirect(scope: Scope, readers: list[Any], written: str, moved: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from trt_pipeline.backends import BACKENDS
+from trt_pipeline.calibration.ranges import Method
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.interpreter import PythonPath
@@ -107,6 +108,31 @@ class BackendSettings(Frozen):
     """Handed to its conversions as they are."""
 
 
+class CalibrationSettings(Frozen):
+    """How the ranges are found that int8 goes by, and that tell what would overflow in fp16."""
+
+    method: Method = "minmax"
+    """What of each tensor int8 is to cover: everything seen (minmax), all but outliers (percentile),
+    what keeps most information (entropy), or what makes the smallest error (mse)."""
+    percentile: float = Field(99.99, gt=50, le=100)
+    samples: int = Field(128, ge=1, description="so many of the calibration samples at most")
+    ranges: Path | None = None
+    """A ranges file made elsewhere, by `trt-pipeline calibrate` or an earlier run, to go by instead."""
+
+    @property
+    def measuring(self) -> dict[str, Any]:
+        """What a calibration depends on, as `stages.jobs.calibrate` takes it."""
+        return {"method": self.method, "percentile": self.percentile, "most": self.samples}
+
+
+class IslandSettings(Frozen):
+    """Which nodes stay in float32 so that a candidate of a lower precision keeps its gate."""
+
+    evaluations: int = Field(48, ge=0, description="how many sets of nodes a search may try; 0 never searches")
+    pinned: dict[Candidate, Path] = {}
+    """Candidate -> file of its islands, as a run leaves them in its folder: no search then."""
+
+
 class BenchmarkSettings(Frozen):
     """How candidates are timed against the original."""
 
@@ -155,6 +181,11 @@ class Config(Frozen):
     samples: SampleSources
     padding: dict[str, int] = {}
     """Input -> the value that fills samples up to a common width; batches are trimmed to true lengths."""
+    calibration: CalibrationSettings = CalibrationSettings()
+    islands: IslandSettings = IslandSettings()
+    precision_floor: float = Field(0.5, ge=0, le=1)
+    """Share of the operations with a weight that must really compute in a candidate's precision; a
+    candidate below it is told apart by name (`results.CandidateResult.label`)."""
     gate: Gate = Gate()
     profiles: tuple[Profile, ...] = ()
     """Shapes that TensorRT engines must serve; those of the validation samples and their corners always."""

@@ -37,15 +37,24 @@ def canonical(function: tf.types.experimental.ConcreteFunction) -> SignatureGrap
     Raises:
         Unsupported: the signature cannot be frozen.
     """
+    return folded(unfolded(function))
+
+
+def unfolded(function: tf.types.experimental.ConcreteFunction) -> SignatureGraph:
+    """The same with its batch norms as they were.
+
+    Raises:
+        Unsupported: the signature cannot be frozen.
+    """
     frozen = freeze.freeze(function)
-    return replace(frozen, graph_def=simplify(frozen.graph_def, frozen.input_tensors, frozen.output_tensors))
+    inputs, outputs = frozen.input_tensors, frozen.output_tensors
+    graph_def = grappler.optimize(frozen.graph_def, inputs, outputs)
+    return replace(frozen, graph_def=loops.inline_constants(graph_def, [*inputs, *outputs]))
 
 
-def simplify(graph_def: graph_pb2.GraphDef, inputs: list[str], outputs: list[str]) -> graph_pb2.GraphDef:
-    """A frozen graph in canonical form; ``inputs`` and ``outputs`` (tensor names) are kept."""
-    graph_def = grappler.optimize(graph_def, inputs, outputs)
-    graph_def = loops.inline_constants(graph_def, [*inputs, *outputs])
-    return fold_batch_norms(graph_def, outputs)
+def folded(graph: SignatureGraph) -> SignatureGraph:
+    """The canonical graph, from what `unfolded` made."""
+    return replace(graph, graph_def=fold_batch_norms(graph.graph_def, graph.output_tensors))
 
 
 def constant(scope: Scope, written: str) -> npt.NDArray[Any] | None:

@@ -107,6 +107,7 @@ def _bypass_identities(body: function_pb2.FunctionDef) -> None:
             body.ret[key] = detours.get(node_name(source), source)
         for key in [key for key, name in body.control_ret.items() if name in detours]:
             del body.control_ret[key]
+            body.signature.control_output.remove(key)
         _replace(body.node_def, kept)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trt_pipeline.conversion.freeze import SignatureGraph
-from trt_pipeline.conversion.onnx_loops import hoist_loop_constants
+from trt_pipeline.conversion.onnx_loops import declare_counters, hoist_loop_constants
+from trt_pipeline.conversion.onnx_while import with_counters
 from trt_pipeline.conversion.weights import Weights, strip_weights
 from trt_pipeline.errors import Unsupported, one_line
 from trt_pipeline.model.contract import SignatureContract
@@ -47,12 +49,14 @@ def export(frozen: SignatureGraph, signature: SignatureContract, target: Path) -
 
     if frozen.resources:
         raise Unsupported(f"signature {signature.name} uses a look-up table, which ONNX has no form for")
-    graph_def = frozen.graph_def
+    graph_def, outputs = with_counters(frozen.graph_def, frozen.outputs)
+    frozen = replace(frozen, outputs=outputs)
     weights: Weights = {}
     if not _has_control_flow(graph_def):
         graph_def, weights = strip_weights(graph_def)
     model = _convert(graph_def, frozen, sorted(weights), signature)
     model.ir_version = IR_VERSION
+    declare_counters(model)
     hoisted = hoist_loop_constants(model)
     _attach(model, weights)
     _name_free_dimensions(model, signature)

@@ -21,6 +21,19 @@ def hoist_loop_constants(model: onnx.ModelProto) -> int:
                if node.op_type == "Loop")
 
 
+def declare_counters(model: onnx.ModelProto) -> None:
+    """Declare the counter and the condition of every Loop's body as the scalars that they are.
+
+    tf2onnx may lose a counter's shape, and ONNX Runtime does not run a loop without it.
+    """
+    for graph in _graphs(model.graph):
+        for loop in [node for node in graph.node if node.op_type == "Loop"]:
+            body = next(a.g for a in loop.attribute if a.name == "body")
+            for value in (body.input[0], body.input[1], body.output[0]):
+                if not value.type.tensor_type.HasField("shape"):
+                    value.type.tensor_type.shape.SetInParent()
+
+
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """Inner graphs before the ones that hold them."""
     for node in graph.node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from trt_pipeline.model.nodes import every_node, with_functions_renamed
 if TYPE_CHECKING:
     import tensorflow as tf
     from tensorflow.core.framework import graph_pb2
+
+_WRITTEN = itertools.count()
 
 
 def write(loaded: Any, rewritten: dict[str, SignatureGraph], original: Path, tags: tuple[str, ...],
@@ -38,10 +41,13 @@ def write(loaded: Any, rewritten: dict[str, SignatureGraph], original: Path, tag
     contract = saved_model.read_contract(original, tags)
     module = tf.Module()
     signatures = {}
+    # TensorFlow knows functions by name for as long as the process lives.
+    written = next(_WRITTEN)
+    again = f"w{written}" if written else ""
     for number, name in enumerate(contract.signatures):
         function = loaded.signatures[name]
         if name in rewritten:
-            function = _to_function(function, rewritten[name], f"s{number}_")
+            function = _to_function(function, rewritten[name], f"s{number}{again}_")
         signatures[name] = function
     if rewritten.keys() >= contract.signatures.keys():
         module.resources = _captured_resources(loaded, signatures.values())

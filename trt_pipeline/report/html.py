@@ -18,7 +18,7 @@ from trt_pipeline.run_result import RunResult
 _FILTERS = {"ms": numbers.milliseconds, "seconds": numbers.seconds, "size": numbers.size, "mb": numbers.megabytes,
             "rate": numbers.rate, "error": numbers.error, "share": numbers.share, "cosine": numbers.cosine,
             "db": numbers.decibels, "times": numbers.times, "described": wording.described, "parity": wording.parity,
-            "libraries": wording.libraries}
+            "libraries": wording.libraries, "islands": wording.islands, "trade": wording.trade}
 
 
 def write_html(result: RunResult, path: Path) -> None:

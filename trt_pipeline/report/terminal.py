@@ -31,6 +31,12 @@ def print_summary(result: RunResult, console: Console) -> None:
     for candidate in result.candidates:
         if covered := wording.coverage(candidate):
             _print(console, f"{candidate.name} in TensorRT: {covered}")
+        if lowered := wording.precision(candidate):
+            _print(console, f"{candidate.name} in {candidate.precision}: {lowered}")
+        if candidate.islands:
+            _print(console, f"{candidate.name} islands: {wording.islands(candidate.islands)}")
+            if traded := wording.trade(candidate, result.objective):
+                _print(console, f"{candidate.name} islands: {traded}")
         if candidate.reason and not wide:
             _print(console, f"{candidate.name} {candidate.status}:", _STYLES[candidate.status])
             console.print(Padding(Text(_printable(candidate.reason), overflow="fold"), (0, 0, 0, 2)))
@@ -136,7 +142,7 @@ class Bars:
 
     def candidate(self, result: CandidateResult) -> None:
         """Print what became of a candidate."""
-        words = [f"{result.name}: {result.status}"]
+        words = [f"{result.label}: {result.status}"]
         if result.benchmark and result.name != select.ORIGINAL:
             first = result.benchmark.batches[0].batch_size
             words.append(f"p50 {result.benchmark.ratio('latency_p50', first)} at batch size {first}")
@@ -165,7 +171,7 @@ def _table(result: RunResult, wide: bool) -> Table:
         timing = wording.at_objective(candidate, result.objective)
         throughput = candidate.benchmark.ratio("throughput", largest) if candidate.benchmark else None
         cells = [
-            Text(_printable(candidate.name)), Text(candidate.status, style=_STYLES[candidate.status]),
+            Text(_printable(candidate.label)), Text(candidate.status, style=_STYLES[candidate.status]),
             Text(numbers.milliseconds(timing.candidate.p50 if timing else None)),
             Text(numbers.ratio(select.ratio(candidate, result.objective))),
             Text(numbers.times(throughput.value) if throughput else numbers.NONE),

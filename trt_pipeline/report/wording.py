@@ -12,7 +12,7 @@ from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.publish import select
 from trt_pipeline.report import numbers
-from trt_pipeline.results import CandidateResult, Publication
+from trt_pipeline.results import CandidateResult, Publication, Trade
 from trt_pipeline.run_result import RunResult
 
 _METRICS = {"latency_p50": "p50 latency", "latency_p90": "p90 latency", "latency_p99": "p99 latency",
@@ -90,6 +90,45 @@ def coverage(candidate: CandidateResult) -> str:
     if candidate.artifact is None:
         return ""
     return "; ".join(f"{signature}: {known}" for signature, known in candidate.artifact.coverage.items())
+
+
+def precision(candidate: CandidateResult) -> str:
+    """What of each signature really computes in the candidate's precision; empty where that is no question."""
+    if candidate.artifact is None:
+        return ""
+    return "; ".join(f"{signature}: {known}" for signature, known in candidate.artifact.low_precision.items())
+
+
+def islands(trade: Trade) -> str:
+    """Which nodes stay in float32, and what that gained and cost, in one clause."""
+    parts = []
+    for signature, one in trade.islands.signatures.items():
+        where = f"{signature}: " if len(trade.islands.signatures) > 1 else ""
+        tried = f"; {len(one.curve)} sets tried by emulation" if one.curve else ""
+        if not one.nodes:
+            nearest = min((point.distance for point in one.curve), default=one.before)
+            parts.append(f"{where}none" if one.passed else
+                         f"{where}no set of nodes keeps the gate, the nearest is {nearest:.3g} times its bound{tried}")
+            continue
+        more = f" and {len(one.nodes) - _FEW} more" if len(one.nodes) > _FEW else ""
+        gained = f" bring the error from {one.before:.3g} to {one.after:.3g} times its bound" if one.after else ""
+        parts.append(f"{where}{len(one.nodes)} of {one.of} nodes in float32{gained} "
+                     f"({', '.join(one.nodes[:_FEW])}{more}{tried})")
+    return "; ".join(parts)
+
+
+def trade(candidate: CandidateResult, objective: str) -> str:
+    """Error and speed without islands and with them, as measured; empty where there are none to compare."""
+    known = candidate.islands
+    if known is None or known.before is None or not known.islands.raised or candidate.verdict is None:
+        return ""
+    before = CandidateResult(name=candidate.name, backend=candidate.backend, precision=candidate.precision,
+                             status="rejected", verdict=known.before, benchmark=known.benchmark_before)
+    text = f"parity error {parity(before)} without islands, {parity(candidate)} with them"
+    if before.benchmark and candidate.benchmark:
+        speeds = [numbers.ratio(select.ratio(one, objective)) for one in (before, candidate)]
+        text += f"; {_METRICS.get(objective.partition('@')[0], objective)}: {speeds[0]} without, {speeds[1]} with"
+    return text
 
 
 def estimated(verdict: Verdict) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,16 @@ from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Artifact, ConversionRequest, Request
 from trt_pipeline.benchmarking import interleaved
 from trt_pipeline.benchmarking.runner_process import Side
+from trt_pipeline.calibration import calibrate as calibration
+from trt_pipeline.calibration import ranges
+from trt_pipeline.calibration.ranges import Method
 from trt_pipeline.conversion.tftrt import availability
 from trt_pipeline.errors import MissingError
+from trt_pipeline.islands import find as islands
+from trt_pipeline.islands import trial
+from trt_pipeline.islands.islands import Islands
 from trt_pipeline.model.contract import Contract
+from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.parity import estimate, judge, reference
 from trt_pipeline.parity.cases import Case
 from trt_pipeline.parity.cases import cases as cases_of
@@ -45,6 +53,46 @@ def convert(backend_name: str, request: Json, contract: Json, folder: str, progr
     artifact = backend(backend_name).convert(
         ConversionRequest.model_validate(request), Contract.model_validate(contract), Path(folder))
     return artifact.model_dump(mode="json")
+
+
+def calibrate(*, model: str, contract: Json, signatures: list[str], samples: dict[str, str], padding: dict[str, int],
+              model_digest: str, samples_digest: str, method: Method, percentile: float, most: int,
+              checkpoint: str | None, folder: str, progress: Progress) -> Json:
+    """Measure the ranges of the original's tensors on calibration samples; writes ``folder``/ranges.json."""
+    found = calibration.calibrate(
+        Path(model), Contract.model_validate(contract), _open(samples, padding), signatures, method=method,
+        percentile=percentile, model_digest=model_digest, samples_digest=samples_digest,
+        checkpoint=Path(checkpoint) if checkpoint else None, most=most, progress=progress)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    ranges.write(Path(folder) / "ranges.json", found)
+    return {"count": found.count, "tensors": {name: len(one.extents) for name, one in found.signatures.items()}}
+
+
+def find_islands(*, model: str, contract: Json, candidate: str, precision: str, low: Json, ranges_file: str,
+                 model_digest: str, samples: dict[str, str], padding: dict[str, int], gate: Json, floors: Json,
+                 symmetric: bool, budget: int, folder: str, progress: Progress) -> Json:
+    """Find the nodes with which, left in float32, a candidate would keep its gate; returns its `Islands`."""
+    known = Contract.model_validate(contract)
+    found = islands.find(
+        Path(model), known.tags, candidate, precision,
+        {name: LowPrecision.model_validate(one) for name, one in low.items()},
+        ranges.read(Path(ranges_file), model_digest), _open(samples, padding), known, Gate.model_validate(gate), floors,
+        budget=budget, symmetric=symmetric, progress=progress)
+    return found.model_dump(mode="json")
+
+
+def try_islands(*, backend_name: str, request: Json, contract: Json, found: Json, samples: dict[str, str],
+                padding: dict[str, int], gate: Json, floors: Json, budget: int, folder: str,
+                progress: Progress) -> Json:
+    """Find the nodes with which, left in float32, a candidate itself keeps its gate; returns its `Islands`."""
+    scratch = Path(folder)
+    scratch.mkdir(parents=True)
+    better = trial.find(
+        backend(backend_name), ConversionRequest.model_validate(request), Contract.model_validate(contract),
+        Islands.model_validate(found), _open(samples, padding), Gate.model_validate(gate), floors, budget=budget,
+        scratch=scratch, progress=progress)
+    shutil.rmtree(scratch)
+    return better.model_dump(mode="json")
 
 
 def cover(backend_name: str, model: str, contract: Json, folder: str, progress: Progress) -> Json:

@@ -9,9 +9,12 @@ from typing import Literal
 
 from trt_pipeline import digest, interpreter
 from trt_pipeline.backends import backend
+from trt_pipeline.calibration import ranges
 from trt_pipeline.config.schema import Config, candidates_of
 from trt_pipeline.errors import ConfigError, ModelError, SamplesError
 from trt_pipeline.interpreter import Interpreter
+from trt_pipeline.islands import file as islands
+from trt_pipeline.islands.islands import Islands
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.publish.select import ORIGINAL, check_targets
@@ -68,6 +71,27 @@ def check_model(config: Config) -> str:
         return digest.of_folder(saved_model.check_folder(config.model))
     except OSError as error:
         raise ModelError(f"{config.model} cannot be read: {error.strerror}: {error.filename}") from None
+
+
+def given_ranges(config: Config, model_digest: str) -> Path | None:
+    """The ranges file that the config names, if it names one.
+
+    Raises:
+        InputError: it is none of this model.
+    """
+    file = config.calibration.ranges
+    if file:
+        ranges.read(file, model_digest)
+    return file
+
+
+def pinned_islands(config: Config, model_digest: str) -> dict[str, Islands]:
+    """Candidate -> the islands that the config pins for it.
+
+    Raises:
+        InputError: a file is not one of this model and candidate.
+    """
+    return {name: islands.read(path, model_digest, name) for name, path in config.islands.pinned.items()}
 
 
 def signatures(config: Config, contract: Contract) -> tuple[str, ...]:

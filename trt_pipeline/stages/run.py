@@ -6,9 +6,9 @@ import contextlib
 import errno
 import shutil
 import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from trt_pipeline import candidate, digest, report
 from trt_pipeline.backends import backend as make_backend
@@ -27,49 +27,29 @@ from trt_pipeline.errors import (
 )
 from trt_pipeline.finalizing import kit
 from trt_pipeline.inspection import Inspection
-from trt_pipeline.interpreter import Interpreter
+from trt_pipeline.islands.islands import Islands
+from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.noise import NoiseFloor
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.publish import publish
 from trt_pipeline.report import wording
-from trt_pipeline.results import CandidateResult, StageCost
+from trt_pipeline.results import CandidateResult, StageCost, Trade
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.samples.profiles import as_json
-from trt_pipeline.stages import jobs, lock, plan, worker
-from trt_pipeline.stages.cache import Entry, StageCache, key_of
+from trt_pipeline.stages import jobs, lock, plan
+from trt_pipeline.stages.cache import Entry
+from trt_pipeline.stages.execute import Executor
+from trt_pipeline.stages.observer import Observer, Silent
 from trt_pipeline.stages.plan import SampleSet
 from trt_pipeline.stages.run_folder import RunFolder
-from trt_pipeline.stages.worker import Outcome, WorkerFailed
+from trt_pipeline.stages.worker import WorkerFailed
 
 # Parity of the samples themselves is judged in batches of this many; corners have their own sizes.
 _VALIDATION_BATCH = 8
 ARTIFACTS = Path("artifacts")
-# Key under which a kept result says that a backend cannot take the model.
-_UNSUPPORTED = "unsupported"
-
-
-class Observer(Protocol):
-    """Who is told how a run goes; the terminal's progress bars are one."""
-
-    def stage(self, name: str) -> None:
-        """A stage begins."""
-
-    def progress(self, done: int, total: int) -> None:
-        """The stage has done ``done`` of ``total``."""
-
-    def candidate(self, result: CandidateResult) -> None:
-        """A candidate has been judged."""
-
-
-class Silent:
-    """Nobody watches."""
-
-    def stage(self, name: str) -> None: ...
-
-    def progress(self, done: int, total: int) -> None: ...
-
-    def candidate(self, result: CandidateResult) -> None: ...
+RANGES = "ranges.json"
+Raised = dict[str, tuple[str, ...]]
 
 
 def run(config: Config, *, backends: list[str] | None = None, precisions: list[str] | None = None,
@@ -95,41 +75,65 @@ def run(config: Config, *, backends: list[str] | None = None, precisions: list[s
         return _Run(config, chosen, model_digest, root, fresh, observer or Silent()).execute(publishing, again)
 
 
+@dataclass
+class _Row:
+    """A candidate while it is being judged."""
+
+    name: str
+    backend: str
+    precision: str
+    stage: str = "convert"
+    """Where it is, for the reason of a failure."""
+    artifact: Artifact | None = None
+    files: Path | None = None
+    size: int = 0
+    verdict: Verdict | None = None
+    benchmark: BenchmarkResult | None = None
+    trade: Trade | None = None
+    costs: list[StageCost] = field(default_factory=list)
+
+    def result(self, known: dict[str, Any]) -> CandidateResult:
+        """What is reported of it, with what is ``known`` besides."""
+        return CandidateResult(
+            name=self.name, backend=self.backend, precision=self.precision, artifact=self.artifact,
+            size_bytes=self.size, verdict=self.verdict, benchmark=self.benchmark, islands=self.trade,
+            stages=tuple(self.costs), **known)
+
+
 class _Run:
     """The state of one execution; each method is a stage or a few."""
 
     def __init__(self, config: Config, chosen: tuple[str, ...], model_digest: str, root: Path, fresh: bool,
                  observer: Observer) -> None:
         self.config, self.chosen, self.model_digest = config, chosen, model_digest
-        self.fresh, self.observer = fresh, observer
-        self.cache = StageCache(root / "stages")
-        self.root = root
-        self.folder: RunFolder | None = None
+        self.observer, self.root = observer, root
+        self.executor = Executor(config, model_digest, root, fresh, observer)
         self.files: dict[str, Path] = {}
         self.shared: list[StageCost] = []
-        self.base_key: dict[str, Any] = {"model": model_digest, "tags": config.tags}
         self.interpreters = plan.interpreters(config, chosen)
+        self.ranges = plan.given_ranges(config, model_digest)
+        self.pinned = plan.pinned_islands(config, model_digest)
 
     def execute(self, publishing: bool, again: bool) -> RunResult:
         started = time.monotonic()
         try:
             arguments = {"model": str(self.config.model), "tags": self.config.tags}
-            entry, cost = self._stage("inspect", "inspect", jobs.inspect, arguments, {})
+            entry, cost = self.executor.stage("inspect", "inspect", jobs.inspect, arguments, {})
             self.shared.append(cost)
         except WorkerFailed as error:
             raise ModelError(f"{self.config.model} cannot be read: {error}") from None
         self.contract = Inspection.model_validate(entry.value).contract
         self.signatures = plan.signatures(self.config, self.contract)
-        validation = plan.open_samples(self.config, self.contract, self.signatures, "validation", self.cache.root)
+        stores = self.executor.cache.root
+        validation = plan.open_samples(self.config, self.contract, self.signatures, "validation", stores)
         assert validation
         self.validation: SampleSet = validation
-        self.calibration = plan.open_samples(self.config, self.contract, self.signatures, "calibration",
-                                             self.cache.root)
+        self.calibration = plan.open_samples(self.config, self.contract, self.signatures, "calibration", stores)
         if self.calibration and set(self.calibration.folders.values()) & set(self.validation.folders.values()):
             raise SamplesError("calibration and validation samples are the same data: int8 would be judged on what "
                                "it was fitted to")
         # Only now: bad input leaves no run behind.
-        folder = self.folder = RunFolder(self.root)
+        folder = self.executor.folder = RunFolder(self.root)
         folder.write("run.json", self._facts(folder.path.name))
         self.reference, self.reference_folder = self._refer()
         self.original: tuple[Artifact, Path] | None = None
@@ -160,7 +164,7 @@ class _Run:
                      "signatures": self.signatures, **self._sample_arguments(), "batch_size": _VALIDATION_BATCH,
                      "max_batch_size": self.config.max_batch_size}
         try:
-            entry, cost = self._stage("original", "reference", jobs.refer, arguments, {
+            entry, cost = self.executor.stage("original", "reference", jobs.refer, arguments, {
                 "samples": self.validation.digest, "signatures": self.signatures, "padding": self.config.padding,
                 "batch": [_VALIDATION_BATCH, self.config.max_batch_size]})
         except WorkerFailed as error:
@@ -172,7 +176,7 @@ class _Run:
     def _measure_noise(self, reference: Reference, made: Entry) -> dict[str, dict[str, Any]]:
         """The original's noise floors; a run goes on without them, with the smallest floor there is."""
         try:
-            entry, cost = self._stage("original", "noise", jobs.measure_noise, {
+            entry, cost = self.executor.stage("original", "noise", jobs.measure_noise, {
                 "model": str(self.config.model), "contract": self.contract.model_dump(mode="json"),
                 "reference_index": made.value, "reference_folder": str(made.files), **self._sample_arguments(),
             }, {"reference": made.folder.name})
@@ -187,62 +191,166 @@ class _Run:
         """Convert, validate and benchmark; whatever goes wrong becomes the row's status and reason."""
         backend, _, precision = name.partition("/")
         shown = backend if backend == "original" else name
-        costs: list[StageCost] = []
-        files: Path | None = None
-        known: dict[str, Any] = {"name": shown, "backend": backend, "precision": precision,
-                                 "interpreter": self.interpreters.get(backend)}
-        stage = "convert"
+        row = _Row(shown, backend, precision)
+        known: dict[str, Any] = {"interpreter": self.interpreters.get(backend),
+                                 "precision_floor": self.config.precision_floor}
         try:
-            artifact, files, size = self._convert(shown, backend, precision, costs)
-            if backend == "original":
-                self.original = artifact, files
-            known |= {"artifact": artifact, "size_bytes": size}
-            if make_backend(backend).finalizes and gpu_models():
-                stage = "finalize"
-                # Where this machine's libraries cannot build it, it is judged by what stands in for it.
-                with contextlib.suppress(MissingError):
-                    artifact, files, size = self._finalize(shown, backend, artifact, files, costs)
-                    known |= {"artifact": artifact, "size_bytes": size}
-            stage = "validate"
-            verdict = self._validate(shown, backend, precision, artifact, files, costs)
-            known |= {"verdict": verdict} | _standing(verdict, self.config.accept_estimates)
-            if verdict.estimate is None:
-                stage = "benchmark"
-                known["benchmark"] = self._benchmark(shown, backend, artifact, files, costs)
+            islands = self.pinned.get(name)
+            self._judge(row, islands.raised if islands else {})
+            self._time(row)
+            if islands:
+                row.trade = Trade(islands=islands)
+            elif self._may_be_saved(row) and self._raise_islands(row):
+                self._time(row)
+            assert row.verdict
+            known |= _standing(row.verdict, self.config.accept_estimates)
         except Unsupported as error:
             known |= {"status": "unsupported", "reason": str(error)}
         except ModelChangedError:
             raise
         except (WorkerFailed, PipelineError) as error:
-            known |= {"status": "failed", "reason": f"{stage}: {error}"}
+            known |= {"status": "failed", "reason": f"{row.stage}: {error}"}
+        if backend == "original" and row.artifact and row.files:
+            self.original = row.artifact, row.files
         if self.original is None:
             raise ModelError(f"the original cannot be prepared: {known['reason']}")
-        return CandidateResult(**known, stages=tuple(costs)), files
+        return row.result(known), row.files
 
-    def _convert(self, shown: str, backend: str, precision: str, costs: list[StageCost]) -> tuple[Artifact, Path, int]:
-        request: dict[str, Any] = {"model": str(self.config.model), "tags": self.config.tags,
-                                   "signatures": self.signatures, "precision": precision,
-                                   "options": self.config.settings_of(backend).options}
-        key: dict[str, Any] = {"backend": backend, "precision": precision, "signatures": self.signatures,
-                               "options": request["options"],
-                               "option files": _digests(make_backend(backend).option_files(request["options"]))}
-        if precision == "int8" and self.calibration:
-            request |= {"samples": {n: str(p) for n, p in self.calibration.folders.items()},
-                        "padding": self.config.padding}
-            key |= {"calibration": self.calibration.digest, "padding": self.config.padding}
-        if backend == "original":
+    def _judge(self, row: _Row, raised: Raised) -> None:
+        """Convert a candidate with the nodes ``raised`` in float32, and validate it."""
+        row.stage = "convert"
+        row.artifact, row.files, row.size = self._convert(row, raised)
+        if row.backend == "original":
+            self.original = row.artifact, row.files
+        if make_backend(row.backend).finalizes and gpu_models():
+            row.stage = "finalize"
+            # Where this machine's libraries cannot build it, it is judged by what stands in for it.
+            with contextlib.suppress(MissingError):
+                row.artifact, row.files, row.size = self._finalize(row.name, row.backend, row.artifact, row.files,
+                                                                   row.costs)
+        row.stage = "validate"
+        row.verdict = self._validate(row.name, row.backend, row.precision, row.artifact, row.files, row.costs)
+
+    def _time(self, row: _Row) -> None:
+        """Time a candidate that has been judged, where it can run here."""
+        assert row.verdict
+        if row.verdict.estimate is None:
+            assert row.artifact
+            assert row.files
+            row.stage = "benchmark"
+            row.benchmark = self._benchmark(row.name, row.backend, row.artifact, row.files, row.costs)
+
+    def _may_be_saved(self, row: _Row) -> bool:
+        """Whether a candidate missed its gate by its precision, and float32 for some of its nodes might keep it."""
+        assert row.verdict
+        assert row.artifact
+        estimate = row.verdict.estimate
+        wrong = estimate is not None and (not estimate.surgery.passed or bool(estimate.missing))
+        return bool(not row.verdict.passed and not wrong and self.config.islands.evaluations and self.calibration
+                    and self.ranges and any(low.nodes for low in row.artifact.low_precision.values()))
+
+    def _raise_islands(self, row: _Row) -> bool:
+        """Search for the nodes to raise and judge the candidate with them; whether it is another one now.
+
+        The search is by emulation, on calibration samples. Where what it finds does not do on the
+        validation samples, the candidate itself is tried on those.
+        """
+        assert row.artifact
+        trade = row.trade = Trade(islands=self._find_islands(row, row.artifact.low_precision), before=row.verdict,
+                                  benchmark_before=row.benchmark)
+        if trade.islands.passed and trade.islands.raised:
+            self._judge(row, trade.islands.raised)
+        if row.verdict and not row.verdict.passed and row.verdict.estimate is None:
+            tried = self._try_islands(row, trade.islands)
+            row.trade = trade.model_copy(update={"islands": tried})
+            if tried.passed or trade.islands.raised:
+                self._judge(row, tried.raised)
+        return bool(row.trade.islands.raised)
+
+    def _find_islands(self, row: _Row, low: dict[str, LowPrecision]) -> Islands:
+        """What emulation finds on the calibration samples."""
+        row.stage = "islands"
+        assert self.calibration
+        same = self._search_arguments(row) | {
+            "candidate": row.name, "precision": row.precision, "symmetric": make_backend(row.backend).symmetric,
+            "low": {name: one.model_dump(mode="json") for name, one in low.items()}}
+        entry, cost = self.executor.stage(row.name, "islands", jobs.find_islands, {
+            "model": str(self.config.model), "contract": self.contract.model_dump(mode="json"),
+            "ranges_file": str(self.ranges), "model_digest": self.model_digest,
+            "samples": {name: str(folder) for name, folder in self.calibration.folders.items()}, **same,
+        }, {"calibration": self.calibration.digest, **self._ranges_key(), **same})
+        row.costs.append(cost)
+        return Islands.model_validate(entry.value)
+
+    def _try_islands(self, row: _Row, found: Islands) -> Islands:
+        """What the candidate itself needs on the validation samples."""
+        row.stage = "islands"
+        request, key = self._request(row, {})
+        same = self._search_arguments(row) | {"found": found.model_dump(mode="json")}
+        entry, cost = self.executor.stage(row.name, "trials", jobs.try_islands, {
+            "backend_name": row.backend, "request": request, "contract": self.contract.model_dump(mode="json"),
+            "samples": {name: str(folder) for name, folder in self.validation.folders.items()}, **same,
+        }, key | same | {"samples": self.validation.digest}, self.interpreters.get(row.backend))
+        row.costs.append(cost)
+        return Islands.model_validate(entry.value)
+
+    def _search_arguments(self, row: _Row) -> dict[str, Any]:
+        floors = {signature: {name: known.noise.floor for name, known in by_name.items()}
+                  for signature, by_name in self.reference.outputs.items()}
+        return {"gate": self.config.gate.model_dump(mode="json", exclude_none=True), "floors": floors,
+                "padding": self.config.padding, "budget": self.config.islands.evaluations}
+
+    def _ranges_key(self) -> dict[str, Any]:
+        return {"ranges": digest.of_file(self.ranges)} if self.ranges else {}
+
+    def _calibrated(self) -> Path | None:
+        """The ranges file that conversions go by: the one given, else this run's own; None without samples for one."""
+        if self.ranges or not self.calibration:
+            return self.ranges
+        measuring = self.config.calibration.measuring
+        try:
+            entry, cost = self.executor.stage("original", "calibrate", jobs.calibrate, {
+                "model": str(self.config.model), "contract": self.contract.model_dump(mode="json"),
+                "signatures": self.signatures, "padding": self.config.padding, "model_digest": self.model_digest,
+                "samples": {name: str(folder) for name, folder in self.calibration.folders.items()},
+                "samples_digest": self.calibration.digest, **measuring,
+                "checkpoint": str(self.executor.cache.root / "calibration.partial"),
+            }, {"calibration": self.calibration.digest, "padding": self.config.padding, **measuring,
+                "signatures": self.signatures})
+        except WorkerFailed as error:
+            raise PipelineError(f"the model could not be calibrated: {error}") from None
+        self.shared.append(cost)
+        self.ranges = entry.files / RANGES
+        if self.executor.folder:
+            shutil.copyfile(self.ranges, self.executor.folder.path / RANGES)
+        return self.ranges
+
+    def _request(self, row: _Row, raised: Raised) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a conversion is asked for, and what of that its result depends on."""
+        known: dict[str, Any] = {"precision": row.precision, "signatures": self.signatures,
+                                 "options": self.config.settings_of(row.backend).options}
+        request: dict[str, Any] = {"model": str(self.config.model), "tags": self.config.tags, **known}
+        key: dict[str, Any] = {"backend": row.backend, **known}
+        if make_backend(row.backend).uses_ranges(row.precision, known["options"]) and (ranges := self._calibrated()):
+            request |= {"ranges": str(ranges), "raised": raised}
+            key |= {"raised": raised, **self._ranges_key()}
+        if row.backend == "original":
             key["path"] = str(self.config.model.resolve())
-        entry, cost = self._stage(shown, "convert", jobs.convert, {
-            "backend_name": backend, "request": request, "contract": self.contract.model_dump(mode="json")}, key,
-            self.interpreters.get(backend))
-        costs.append(cost)
+        return request, key
+
+    def _convert(self, row: _Row, raised: Raised) -> tuple[Artifact, Path, int]:
+        request, key = self._request(row, raised)
+        entry, cost = self.executor.stage(row.name, "convert", jobs.convert, {
+            "backend_name": row.backend, "request": request, "contract": self.contract.model_dump(mode="json")}, key,
+            self.interpreters.get(row.backend))
+        row.costs.append(cost)
         artifact = Artifact.model_validate(entry.value)
         return artifact, entry.files, artifact.size_bytes(entry.files)
 
     def _finalize(self, shown: str, backend: str, artifact: Artifact, files: Path,
                   costs: list[StageCost]) -> tuple[Artifact, Path, int]:
         profiles = as_json(self.config.profiles)
-        entry, cost = self._stage(shown, "finalize", jobs.finalize, {
+        entry, cost = self.executor.stage(shown, "finalize", jobs.finalize, {
             "backend_name": backend, "artifact": artifact.model_dump(mode="json"), "artifact_folder": str(files),
             "contract": self.contract.model_dump(mode="json"),
             "cases": [case.model_dump(mode="json") for case in self.reference.cases], **self._sample_arguments(),
@@ -257,7 +365,7 @@ class _Run:
     def _validate(self, shown: str, backend: str, precision: str, artifact: Artifact, files: Path,
                   costs: list[StageCost]) -> Verdict:
         gate = self.config.gate.model_dump(mode="json", exclude_none=True)
-        entry, cost = self._stage(shown, "validate", jobs.validate, {
+        entry, cost = self.executor.stage(shown, "validate", jobs.validate, {
             "backend_name": backend, "precision": precision, "artifact": artifact.model_dump(mode="json"),
             "artifact_folder": str(files), "contract": self.contract.model_dump(mode="json"),
             "reference_index": self.reference.model_dump(mode="json"), "reference_folder": str(self.reference_folder),
@@ -277,7 +385,7 @@ class _Run:
                     "contract": self.contract.model_dump(mode="json"), **self._sample_arguments(),
                     "threads": settings.threads}
 
-        entry, cost = self._stage(shown, "benchmark", jobs.benchmark, {
+        entry, cost = self.executor.stage(shown, "benchmark", jobs.benchmark, {
             "original": side("original", *self.original),
             "candidate": side(backend, artifact, files) | {"python": str(other.python) if other else None},
             "signatures": self.signatures, "batch_sizes": settings.batch_sizes, "duration_s": settings.duration_s,
@@ -299,41 +407,6 @@ class _Run:
                   folder / candidate.MODEL_FOLDER / kit.FOLDER, self.reference_folder, self.validation.folders,
                   self.calibration.folders if self.calibration else {})
 
-    def _stage(self, shown: str, stage: str, function: Callable[..., Any], arguments: dict[str, Any],
-               parts: dict[str, Any], interpreter: Interpreter | None = None) -> tuple[Entry, StageCost]:
-        """The result of one stage: the kept one, or a worker's, which is then kept."""
-        self.observer.stage(f"{shown}: {stage}")
-        libraries = {"interpreter": interpreter.environment} if interpreter else {}
-        key = key_of(self.base_key | parts | libraries | {"stage": stage})
-        entry = None if self.fresh else self.cache.find(stage, key)
-        cached = entry is not None
-        if entry is None:
-            entry = self._work(shown, stage, key, function, arguments, interpreter.python if interpreter else None)
-        if self.folder:
-            self.folder.add_log(shown, entry.log)
-        if isinstance(entry.value, dict) and _UNSUPPORTED in entry.value:
-            raise Unsupported(entry.value[_UNSUPPORTED])
-        return entry, StageCost(stage=stage, seconds=entry.seconds, peak_memory_mb=entry.peak_memory_mb, cached=cached)
-
-    def _work(self, shown: str, stage: str, key: str, function: Callable[..., Any], arguments: dict[str, Any],
-              python: Path | None) -> Entry:
-        staging = self.cache.stage()
-        try:
-            outcome = worker.run(function, {**arguments, "folder": str(staging / "files")}, self.config.limits,
-                                 staging / "log.txt", self.observer.progress, python)
-        except Unsupported as error:
-            # Will be so again: a result like any other.
-            outcome = Outcome(value={_UNSUPPORTED: str(error)}, seconds=0, peak_memory_mb=0)
-        except BaseException:
-            if self.folder:
-                self.folder.save_failed_log(shown, stage, staging / "log.txt")
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
-        if plan.check_model(self.config) != self.model_digest:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise ModelChangedError(f"{self.config.model} was changed while it was being optimized: run again")
-        return self.cache.keep(stage, key, staging, outcome.value, outcome.seconds, outcome.peak_memory_mb)
-
     def _sample_arguments(self) -> dict[str, Any]:
         return {"samples": {name: str(folder) for name, folder in self.validation.folders.items()},
                 "padding": self.config.padding}
@@ -346,11 +419,6 @@ class _Run:
         return {"name": self.config.name, "run_id": run_id, "model_digest": self.model_digest,
                 "samples_digests": self._samples_digests(), "environment": environment(),
                 "candidates": plan.names(self.chosen), "config": self.config.model_dump(mode="json")}
-
-
-def _digests(files: tuple[Path, ...]) -> list[str]:
-    """Digests of what the user's options name; a file that is not there is the conversion's to complain of."""
-    return [digest.of_file(file) if file.is_file() else "" for file in files]
 
 
 def _standing(verdict: Verdict, accept_estimates: bool) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trt_pipeline.candidate import MODEL_FOLDER
+from trt_pipeline.islands import file as islands
 from trt_pipeline.results import CandidateResult
 
 
@@ -53,6 +54,8 @@ class RunFolder:
         folder = self.candidate(result.name)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").write_text(result.model_dump_json(indent=2))
+        if result.islands:
+            islands.write(folder / "islands.yaml", result.islands.islands)
         with (folder / "log.txt").open("w") as log:
             for part in self._logs.get(result.name, []):
                 log.write(part.read_text(errors="replace"))

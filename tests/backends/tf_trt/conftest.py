@@ -9,6 +9,7 @@ from pathlib import Path
 import op_families
 import pytest
 
+from tests.calibrated import calibrated
 from tests.tftrt_shim.build import LIBRARIES, build
 from tests.tftrt_shim.compare import Differences, differences
 from trt_pipeline.backends.base import Artifact, ConversionRequest
@@ -44,8 +45,10 @@ def convert(families: Path, samples: dict[str, Path],
     def converted(precision: str) -> tuple[Artifact, Path]:
         if precision not in made:
             folder = tmp_path_factory.mktemp(precision)
+            ranges = calibrated(families, {name: store.read(path) for name, path in samples.items()},
+                                folder / "ranges.json") if precision == "int8" else None
             request = ConversionRequest(model=families, tags=("serve",), signatures=tuple(contract.signatures),
-                                        precision=precision, samples=samples)
+                                        precision=precision, ranges=ranges)
             outcome = worker.run(jobs.convert, {
                 "backend_name": "tf-trt", "request": request.model_dump(mode="json"),
                 "contract": contract.model_dump(mode="json"), "folder": str(folder / "made")},

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tests.calibrated import calibrated
 from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Artifact, ConversionRequest
 from trt_pipeline.conversion.tftrt import stand_in
 from trt_pipeline.model import saved_model
-from trt_pipeline.samples import store
 
 Array = np.ndarray
 Outputs = dict[str, Array]
@@ -74,15 +74,13 @@ def answers(model: Path, name: str = "serving_default", **feeds: Any) -> Outputs
 
 
 def converted(model: Path, target: Path, precision: str = "fp32", samples: dict[str, Array] | None = None,
-              **options: Any) -> tuple[Artifact, Path]:
+              ranges: Path | None = None, **options: Any) -> tuple[Artifact, Path]:
     """What the backend makes of all signatures of ``model``, and the folder of the SavedModel that it wrote."""
     contract = saved_model.read_contract(model)
-    folders = {}
     if samples is not None:
-        store.write(samples, target.with_name(f"{target.name}-samples"))
-        folders = dict.fromkeys(contract.signatures, target.with_name(f"{target.name}-samples"))
+        ranges = calibrated(model, dict.fromkeys(contract.signatures, samples), target.with_name(f"{target.name}.json"))
     request = ConversionRequest(model=model, tags=contract.tags, signatures=tuple(contract.signatures),
-                                precision=precision, samples=folders, options=options)
+                                precision=precision, ranges=ranges, options=options)
     return backend("tf-trt").convert(request, contract, target), target / "model"
 
 

@@ -25,7 +25,8 @@ from tests.conversion.tftrt.builders import (
 )
 from trt_pipeline import digest
 from trt_pipeline.backends import tf_trt
-from trt_pipeline.conversion.tftrt import ranges, segment
+from trt_pipeline.calibration import ranges
+from trt_pipeline.conversion.tftrt import segment
 from trt_pipeline.conversion.tftrt.convert import convert
 from trt_pipeline.conversion.tftrt.segment import engines
 from trt_pipeline.errors import InputError, Unsupported
@@ -320,14 +321,13 @@ def test_all_signatures_refused_is_one_line_with_every_reason(tmp_path: Path) ->
 
 def test_ranges_of_another_model_stop_the_conversion(tmp_path: Path) -> None:
     file = tmp_path / "ranges.json"
-    file.write_text('{"method": "minmax", "model_digest": "other", "signatures": {}}')
+    ranges.write(file, ranges.RangesFile(method="minmax", model_digest="other", samples_digest="", count=1,
+                                         signatures={}))
     with pytest.raises(InputError, match="was made for another model"):
         converted(DEMO, tmp_path / "made", "int8", ranges=file)
 
 
-@pytest.mark.parametrize("given", ["samples", "ranges"])
-def test_int8_by_other_ranges_gives_engines_other_names(given: str, tmp_path: Path,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_by_other_ranges_gives_engines_other_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under one name, a server that loads the new version beside the old finds the old's built engine."""
     prefixes = []
 
@@ -339,10 +339,9 @@ def test_int8_by_other_ranges_gives_engines_other_names(given: str, tmp_path: Pa
     original = save(tmp_path / "model", tf.Module(), serving_default=(lambda x: {"y": x * 2.0}, [floats(None, 8)]))
     file = tmp_path / "ranges.json"
     for largest in (1.0, 3.0):
-        known = ranges.RangesFile(method="minmax", model_digest=digest.of_folder(original),
-                                  signatures={"serving_default": {"x:0": (-largest, largest)}})
-        ranges.write(file, known)
-        more: dict[str, Any] = {"ranges": file} if given == "ranges" else {"samples": {"x": X * largest}}
+        tables = ranges.SignatureRanges(ranges={"x:0": (-largest, largest)}, extents={})
+        ranges.write(file, ranges.RangesFile(method="minmax", model_digest=digest.of_folder(original),
+                                             samples_digest="", count=1, signatures={"serving_default": tables}))
         with pytest.raises(Unsupported):
-            converted(original, tmp_path / "made", "int8", **more)
+            converted(original, tmp_path / "made", "int8", ranges=file)
     assert prefixes[0] != prefixes[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +12,12 @@ from trt_pipeline.errors import ConfigError
 
 
 def test_nothing_given_is_the_defaults() -> None:
-    assert parse({}) == Options(freeze="auto", calibrator="minmax", ranges=None)
+    assert parse({}) == Options(freeze="auto", calibrator="minmax")
 
 
 def test_every_option_is_taken() -> None:
-    given = {"freeze": "never", "calibrator": "tensorrt", "ranges": "some/ranges.json"}
-    assert parse(given) == Options(freeze="never", calibrator="tensorrt", ranges=Path("some/ranges.json"))
+    given = {"freeze": "never", "calibrator": "tensorrt"}
+    assert parse(given) == Options(freeze="never", calibrator="tensorrt")
 
 
 def refusal(given: dict[str, Any]) -> str:
@@ -30,7 +29,7 @@ def refusal(given: dict[str, Any]) -> str:
 
 def test_an_unknown_option_is_answered_with_the_nearest() -> None:
     text = refusal({"freese": "always"})
-    assert text.startswith("backend tf-trt has no option 'freese': it has freeze, calibrator, profile_strategy, ranges")
+    assert text.startswith("backend tf-trt has no option 'freese': it has freeze, calibrator, profile_strategy; ")
     assert text.endswith("; did you mean 'freeze'?")
 
 
@@ -39,7 +38,7 @@ def test_a_word_that_is_like_none_gets_no_guess() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("freeze", "sometimes"), ("freeze", True), ("calibrator", "entropy"), ("ranges", 7)])
+    ("freeze", "sometimes"), ("freeze", True), ("calibrator", "entropy")])
 def test_a_value_that_there_is_not_is_refused_by_name(name: str, value: Any) -> None:
     assert refusal({name: value}).startswith(f"backend tf-trt, option {name}: ")
 

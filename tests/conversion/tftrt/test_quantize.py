@@ -23,11 +23,13 @@ from tests.conversion.tftrt.builders import (
     signature,
     standing_in,
 )
-from trt_pipeline.conversion.freeze import freeze
-from trt_pipeline.conversion.tftrt import quantize, ranges
+from trt_pipeline.calibration.ranges import SignatureRanges
+from trt_pipeline.conversion.canonical import root
+from trt_pipeline.conversion.tftrt import quantize
 from trt_pipeline.conversion.tftrt.convert import convert
-from trt_pipeline.conversion.tftrt.quantize import insert, is_ours, measure, tensors
+from trt_pipeline.conversion.tftrt.quantize import insert, is_ours
 from trt_pipeline.errors import Unsupported
+from trt_pipeline.model.scoped import scopes_of
 
 # Numbers that FP16 has too: what it does to others before they are quantized is no matter here.
 KERNEL = numbers(3, 3, 2, 4, scale=0.4).astype(np.float16).astype(np.float32)
@@ -55,34 +57,21 @@ def rounded(values: Array, largest: float) -> Array:
     return np.clip(np.rint(values / step), -128, 127).astype(np.float32) * step
 
 
-def test_ranges_are_the_smallest_and_largest_value_over_all_batches(tmp_path: Path) -> None:
-    frozen = freeze(signature(one_convolution(tmp_path / "model")))
-    image, kernel = tensors(frozen.graph_def)
-    found = measure(frozen, ({"x": IMAGES[n:n + 2]} for n in range(0, 6, 2)))
-    assert found == {image: (float(IMAGES.min()), float(IMAGES.max())),
-                     kernel: (float(KERNEL.min()), float(KERNEL.max()))}
+def read_by_convolutions(graph: Graph) -> list[str]:
+    """The tensors that the convolutions of a graph read, images first and each kernel after its own."""
+    found = [f"{source}:0" for node in graph.graph_def.node if node.op in ("Conv2D", "DepthwiseConv2dNative")
+             for source in node.input[:2]]
+    return list(dict.fromkeys(found))
 
 
-def test_ranges_between_layers_are_those_of_the_tensors_there(tmp_path: Path) -> None:
-    module = tf.Module()
-
-    def call(x: Any) -> dict[str, Any]:
-        hidden = tf.nn.relu(convolution(x))
-        return {"y": tf.nn.depthwise_conv2d(hidden, tf.ones([2, 2, 4, 1]), [1, 1, 1, 1], "SAME"), "hidden": hidden}
-
-    model = save(tmp_path / "model", module, serving_default=(call, [SPEC]))
-    frozen = freeze(signature(model))
-    hidden = answers(model, x=IMAGES)["hidden"]
-    found = measure(frozen, [{"x": IMAGES}])
-    low, high = found[tensors(frozen.graph_def)[2]]
-    assert (low, high) == (0.0, pytest.approx(float(hidden.max()), rel=1e-6))
+def ranges(graph: Graph, low: float = -2.0, high: float = 4.0) -> SignatureRanges:
+    return SignatureRanges(ranges=dict.fromkeys(read_by_convolutions(graph), (low, high)), extents={})
 
 
 def test_both_inputs_of_a_convolution_are_quantized_per_tensor() -> None:
     graph = Graph(lambda x: tf.nn.relu(convolution(x)), SPEC)
-    found = {name: (-2.0, 4.0) for name in tensors(graph.graph_def)}
-    made, count = insert(graph.graph_def, found)
-    assert count == 1
+    made, low = insert(graph.graph_def, ranges(graph))
+    assert (low.precision, len(low.nodes), low.kept) == ("int8", 1, {})
     ours = [node for node in made.node if is_ours(node)]
     assert sorted(node.name for node in ours) == sorted(next(n for n in made.node if n.op == "Conv2D").input)
     for node in ours:
@@ -94,10 +83,8 @@ def test_both_inputs_of_a_convolution_are_quantized_per_tensor() -> None:
 
 def test_the_arithmetic_is_tensorrt_s() -> None:
     graph = Graph(convolution, SPEC)
-    image, kernel = tensors(graph.graph_def)
     # Less than the largest value: what lies beyond saturates, below at -128 and above at 127.
-    bounds = {image: (-1.5, 1.25), kernel: (float(KERNEL.min()), float(KERNEL.max()))}
-    got = graph.run(IMAGES, graph_def=insert(graph.graph_def, bounds)[0])[0]
+    got = graph.run(IMAGES, graph_def=insert(graph.graph_def, ranges(graph, -1.5, 1.25))[0])[0]
     quantized = rounded(IMAGES, 1.5), rounded(KERNEL, float(np.abs(KERNEL).max()))
     assert quantized[0].min() == pytest.approx(-1.5 * 128 / 127)
     expected = tf.nn.conv2d(quantized[0], quantized[1], 1, "SAME").numpy()
@@ -107,10 +94,10 @@ def test_the_arithmetic_is_tensorrt_s() -> None:
 
 def test_halves_are_rounded_to_even() -> None:
     graph = Graph(convolution, SPEC)
-    image, kernel = tensors(graph.graph_def)
-    made, _ = insert(graph.graph_def, {image: (-1.0, 127 / 64), kernel: (-1.0, 1.0)})  # a step is 1/64
+    image = read_by_convolutions(graph)[0]
+    made, _ = insert(graph.graph_def, ranges(graph, -1.0, 127 / 64))  # a step is 1/64
     halves = (np.arange(50, dtype=np.float32) - 25.5).reshape(1, 5, 5, 2) / 64
-    quantizer = next(node for node in made.node if is_ours(node) and node.input[0] == image)
+    quantizer = next(node for node in made.node if is_ours(node) and f"{node.input[0]}:0" == image)
     np.testing.assert_array_equal(run(made, {image: halves}, [f"{quantizer.name}:0"])[0], rounded(halves, 127 / 64))
     assert set(np.rint(halves * 64).ravel() % 2) == {0}
 
@@ -127,59 +114,66 @@ def test_the_estimate_of_a_candidate_rounds_to_8_bits_and_its_surgery_does_not(t
     np.testing.assert_allclose(standing_in(made, "estimate", x=IMAGES)["y"], expected, rtol=2e-3, atol=1e-3)
 
 
-def test_the_ranges_that_were_used_are_written_and_do_for_the_next_time(tmp_path: Path) -> None:
-    model = one_convolution(tmp_path / "model")
-    _, made = converted(model, tmp_path / "made", "int8", {"x": IMAGES})
-    file = made.with_name("ranges.json")
-    known = ranges.RangesFile.model_validate_json(file.read_text()).signatures["serving_default"]
-    assert sorted(known.values()) == sorted([(float(IMAGES.min()), float(IMAGES.max())),
-                                             (float(KERNEL.min()), float(KERNEL.max()))])
-    _, again = converted(model, tmp_path / "again", "int8", ranges=file)
-    assert again.with_name("ranges.json").read_text() == file.read_text()
-
-
 def test_a_tensor_that_is_always_zero_is_left_alone() -> None:
     def call(x: Any) -> Any:
         return convolution(x) + convolution(x * 0.0, tf.constant(KERNEL * 2))
 
     graph = Graph(call, SPEC)
-    image, kernel, zeros, doubled = tensors(graph.graph_def)
-    known = {image: (-3.0, 3.0), kernel: (-1.0, 1.0), zeros: (0.0, 0.0), doubled: (-2.0, 2.0)}
-    made, count = insert(graph.graph_def, known)
-    assert count == 1
+    image, _, zeros, _ = read_by_convolutions(graph)
+    made, low = insert(graph.graph_def, SignatureRanges(ranges={image: (-3.0, 3.0), zeros: (0.0, 0.0)}, extents={}))
+    assert (len(low.nodes), list(low.kept.values())) == (1, ["what it reads is all zero or infinite"])
     second = [node for node in made.node if node.op == "Conv2D"][1]
     assert not any(source.endswith("/int8") for source in second.input)
     assert np.isfinite(graph.run(IMAGES, graph_def=made)[0]).all()
 
 
-@pytest.mark.parametrize("bound", [0.0, float("inf"), float("nan")])
-def test_no_usable_range_at_all_is_refused(bound: float) -> None:
+def test_no_usable_range_at_all_is_refused() -> None:
     graph = Graph(convolution, SPEC)
-    with pytest.raises(Unsupported, match=r"no convolution has usable ranges .*: calibrate on other samples"):
-        insert(graph.graph_def, {name: (-bound, bound) for name in tensors(graph.graph_def)})
+    with pytest.raises(Unsupported, match="no convolution can be quantized: what it reads is all zero or infinite"):
+        insert(graph.graph_def, ranges(graph, 0.0, 0.0))
 
 
-def test_a_range_that_is_missing_is_named() -> None:
-    graph = Graph(convolution, SPEC)
-    image, kernel = tensors(graph.graph_def)
-    with pytest.raises(Unsupported) as caught:
-        insert(graph.graph_def, {image: (-1.0, 1.0)})
-    assert str(caught.value) == f"int8: the ranges have none for {kernel}: calibrate this very model again"
+def test_a_convolution_whose_range_is_missing_stays_as_it_was() -> None:
+    graph = Graph(lambda x: convolution(x) + convolution(x * 3.0), SPEC)
+    image = read_by_convolutions(graph)[0]
+    _, low = insert(graph.graph_def, SignatureRanges(ranges={image: (-1.0, 1.0)}, extents={}))
+    assert (len(low.nodes), list(low.kept.values())) == (1, ["no range was measured for what it reads"])
+
+
+def test_what_is_raised_stays_as_it_was() -> None:
+    graph = Graph(lambda x: convolution(x) + convolution(x * 3.0), SPEC)
+    _, both = insert(graph.graph_def, ranges(graph))
+    made, low = insert(graph.graph_def, ranges(graph), frozenset(both.nodes[:1]))
+    assert (low.nodes, low.kept) == (both.nodes[1:], {both.nodes[0]: "raised"})
+    assert len([node for node in made.node if is_ours(node)]) == 2
+
+
+def test_convolutions_in_a_loop_are_quantized_too() -> None:
+    def call(x: Any) -> Any:
+        return tf.while_loop(lambda n, y: n < 3, lambda n, y: (n + 1, tf.nn.relu(
+            tf.nn.conv2d(y, tf.constant(KERNEL[..., :2]), 1, "SAME"))), [0, x])[1]
+
+    graph = Graph(call, SPEC)
+    body = next(scope for scope in scopes_of(graph.graph_def) if "Conv2D" in {node.op for node in scope.nodes})
+    read = root(body, next(node for node in body.nodes if node.op == "Conv2D").input[0])
+    made, low = insert(graph.graph_def, SignatureRanges(ranges={read: (-4.0, 4.0)}, extents={}))
+    assert len(low.nodes) == 1
+    got, exact = graph.run(IMAGES, graph_def=made)[0], graph.run(IMAGES)[0]
+    assert 1e-3 < np.abs(got - exact).max() < 0.2 * np.abs(exact).max()
 
 
 def test_a_graph_of_products_only_is_sent_to_the_backends_that_can() -> None:
     graph = Graph(lambda x: tf.nn.relu(x @ tf.ones([8, 8])) @ tf.ones([8, 2]), floats(None, 8))
     with pytest.raises(Unsupported) as caught:
-        tensors(graph.graph_def)
+        insert(graph.graph_def, ranges(graph))
     assert "there is none (2 other products)" in str(caught.value)
     assert str(caught.value).endswith("use the backend tensorrt or onnxruntime for int8")
 
 
 def test_one_tensor_that_two_convolutions_read_is_quantized_once() -> None:
     graph = Graph(lambda x: convolution(x) - convolution(x, tf.constant(KERNEL * 2)), SPEC)
-    assert len(tensors(graph.graph_def)) == 3
-    made, count = insert(graph.graph_def, {name: (-2.0, 2.0) for name in tensors(graph.graph_def)})
-    assert (count, len([node for node in made.node if is_ours(node)])) == (2, 3)
+    made, low = insert(graph.graph_def, ranges(graph))
+    assert (len(low.nodes), len([node for node in made.node if is_ours(node)])) == (2, 3)
     graph.run(IMAGES, graph_def=made)
 
 
@@ -188,7 +182,7 @@ def test_a_convolution_of_another_type_is_refused_with_a_reason(dtype: tf.DType,
     """Ranges and Q/DQ are of float32; around anything else TensorFlow could not even import the graph."""
     function = signature(one_convolution(tmp_path / "model", dtype))
     with pytest.raises(Unsupported):
-        convert(function, "int8", "p", keep_variables=False, batches=[{"x": IMAGES}])
+        convert(function, "int8", "p", keep_variables=False, ranges=SignatureRanges(ranges={}, extents={}))
 
 
 def test_a_default_takes_the_place_of_an_input_that_the_samples_lack(tmp_path: Path) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from trt_pipeline.calibration.ranges import SignatureRanges
 from trt_pipeline.conversion import freeze, loops
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.conversion.tftrt import coverage, quantize, segment, variables
 from trt_pipeline.conversion.tftrt.prepare import prepare
-from trt_pipeline.conversion.tftrt.quantize import Feeds, Ranges
 from trt_pipeline.errors import Unsupported
 from trt_pipeline.model.coverage import Coverage
+from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.model.nodes import every_node
 
 if TYPE_CHECKING:
@@ -31,23 +31,22 @@ class Segmented:
 
     graph: SignatureGraph
     coverage: Coverage
-    ranges: Ranges
-    """What its int8 ranges are; empty at other precisions."""
-    quantized: int
-    """Convolutions whose inputs and weights are quantized."""
+    low_precision: LowPrecision | None
+    """Which convolutions' inputs and weights are quantized, where that was done here."""
 
 
 def convert(function: tf.types.experimental.ConcreteFunction, precision: str, prefix: str, *, keep_variables: bool,
-            calibrator: Calibrator = "minmax", profile_strategy: str = "range", ranges: Ranges | None = None,
-            batches: Iterable[Feeds] | None = None) -> Segmented:
+            calibrator: Calibrator = "minmax", profile_strategy: str = "range",
+            ranges: SignatureRanges | None = None, raised: frozenset[str] = frozenset()) -> Segmented:
     """Segment a signature of a loaded SavedModel at ``precision`` ("fp32", "fp16", "int8").
 
     Args:
         prefix: makes the engines' names unique; see `segment.segment`.
         keep_variables: leave weights as variables, which all signatures and segments share.
-        calibrator: "minmax" quantizes here, from ``ranges`` or by measuring ``batches``; "tensorrt"
-            leaves it to TensorRT's calibrator, on a GPU.
+        calibrator: "minmax" quantizes here, by ``ranges``; "tensorrt" leaves it to TensorRT's
+            calibrator, on a GPU.
         profile_strategy: see `options.Options`.
+        raised: convolutions that int8 leaves alone, by scoped name.
 
     Raises:
         Unsupported: the signature cannot be taken, or TensorRT takes nothing of it; with the reason.
@@ -63,11 +62,12 @@ def convert(function: tf.types.experimental.ConcreteFunction, precision: str, pr
     if precision != "int8" and _QUANTIZER in operations:
         raise Unsupported(f"its graph is quantized already ({_QUANTIZER}), which TF-TRT can only build at int8")
     own_quantization = bool(operations & {_QUANTIZER, *_FAKE_QUANTIZERS})
-    used: Ranges = {}
-    quantized = 0
-    if precision == "int8" and calibrator == "minmax" and not own_quantization:
-        graph, used, quantized = _quantize(graph, ranges, batches)
     looped = loops.inline_constants(graph.graph_def, [*inputs, *outputs])
+    low: LowPrecision | None = None
+    if precision == "int8" and calibrator == "minmax" and not own_quantization:
+        if ranges is None:
+            raise Unsupported("int8 needs calibration samples: set samples.calibration in the config, or give ranges")
+        looped, low = quantize.insert(looped, ranges, raised)
     if keep_variables:
         variables.offer(looped)
     with coverage.reporting() as listener:
@@ -79,18 +79,7 @@ def convert(function: tf.types.experimental.ConcreteFunction, precision: str, pr
     if not made.engines:
         raise Unsupported(_why_nothing(made))
     _check_precision(segment.engines(segmented), precision)
-    return Segmented(replace(graph, graph_def=segmented), made, used, quantized)
-
-
-def _quantize(graph: SignatureGraph, ranges: Ranges | None,
-              batches: Iterable[Feeds] | None) -> tuple[SignatureGraph, Ranges, int]:
-    wanted = quantize.tensors(graph.graph_def)
-    if ranges is None:
-        if batches is None:
-            raise Unsupported("int8 needs calibration samples: set samples.calibration in the config, or give ranges")
-        ranges = quantize.measure(graph, batches)
-    graph_def, count = quantize.insert(graph.graph_def, ranges)
-    return replace(graph, graph_def=graph_def), {name: ranges[name] for name in wanted}, count
+    return Segmented(replace(graph, graph_def=segmented), made, low)
 
 
 def _why_nothing(made: Coverage) -> str:

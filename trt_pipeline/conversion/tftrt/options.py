@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -22,12 +21,10 @@ class Options(Frozen):
     freezes small models. TensorFlow needs some 25 times a frozen graph's size when it loads it. int8
     always freezes, for Q/DQ wants constants."""
     calibrator: Calibrator = "minmax"
-    """Who finds int8 ranges: "minmax" here, from the calibration samples; "tensorrt" TensorRT's own
-    calibrator, when the candidate is finalized on a GPU."""
+    """Who finds int8 ranges: "minmax" this pipeline (the config's ``calibration``); "tensorrt" TensorRT's
+    own calibrator, when the candidate is finalized on a GPU."""
     profile_strategy: Literal["range", "optimal", "range+optimal"] = "range"
     """What engines are built for: one profile over all shapes that they were shown, one for each shape, or both."""
-    ranges: Path | None = None
-    """A ranges file to quantize by, instead of measuring anew."""
 
 
 def parse(given: dict[str, Any]) -> Options:

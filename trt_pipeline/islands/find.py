@@ -1,0 +1,121 @@
+"""Find the islands of a candidate: emulate it, rank its nodes, search, signature by signature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from trt_pipeline.calibration.ranges import RangesFile, SignatureRanges
+from trt_pipeline.conversion import canonical
+from trt_pipeline.conversion.freeze import SignatureGraph
+from trt_pipeline.islands import arithmetic
+from trt_pipeline.islands import gate as gates
+from trt_pipeline.islands import rank as ranking
+from trt_pipeline.islands.emulate import Emulation, computing_nodes
+from trt_pipeline.islands.gate import Judged, SearchGate
+from trt_pipeline.islands.islands import Islands, SignatureIslands
+from trt_pipeline.islands.search import search
+from trt_pipeline.model.contract import Contract, SignatureContract
+from trt_pipeline.model.low_precision import LowPrecision
+from trt_pipeline.parity.tolerance import Gate
+from trt_pipeline.samples.store import Samples
+
+Progress = Callable[[int, int], None]
+# Tokens flip by chance: on few samples a search finds the set that is lucky on them.
+SAMPLES = 256
+# The sweep runs once a node, so on few samples, and in groups where nodes are many.
+_SWEEP_BATCHES = 2
+_SWEEP_EVALUATIONS = 256
+# Sets that miss the bound by more than this factor on the first samples are not run on the others.
+_HOPELESS = 3.0
+
+
+def find(model: Path, tags: Sequence[str], candidate: str, precision: str, low: Mapping[str, LowPrecision],
+         ranges: RangesFile, samples: Mapping[str, Samples], contract: Contract, gate: Gate,
+         floors: Mapping[str, Mapping[str, float]], *, budget: int, margin: float = 0.8,
+         symmetric: bool = False, outputs: bool | None = None,
+         computing: bool | None = None, most_samples: int = SAMPLES,
+         progress: Progress = lambda done, total: None) -> Islands:
+    """The smallest sets of nodes to raise with which an emulation of ``candidate`` meets its gate.
+
+    Every signature is searched on its own samples and outputs.
+
+    Args:
+        low: signature -> what the candidate computes in ``precision`` when nothing is raised; signatures
+            without nodes, samples or ranges are left out.
+        samples: by signature, of calibration: what islands are found on must not be what they are judged on.
+        floors: signature -> output -> the original's own noise.
+        budget: evaluations of each signature's search, the sweep not counted.
+        margin: how much of the bound may be used up, because other samples may need more.
+        computing: whether all that computes float32 is in ``precision``, except what ``low`` says was kept; if not,
+            only the nodes that ``low`` names. None is: for fp16 and bf16, which are not about weights alone.
+        symmetric, outputs: see `emulate.Emulation`; ``outputs`` None is: where there are convolutions.
+        progress: called with (evaluations done, at most) over all signatures.
+
+    Raises:
+        Unsupported: a signature cannot be frozen.
+        KeyError: ``low`` names a node that the canonical graph lacks.
+    """
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(model), tags=list(tags))
+    computing = precision in arithmetic.FLOATS if computing is None else computing
+    chosen = [name for name, one in low.items()
+              if one.nodes and len(samples.get(name, ())) and name in ranges.signatures]
+    graphs = {name: canonical.canonical(loaded.signatures[name]) for name in chosen}
+    nodes = {name: [node for node in (computing_nodes(graph) if computing else low[name].nodes)
+                    if node not in low[name].kept and node not in low[name].others] for name, graph in graphs.items()}
+    counting = _Counting(progress, sum(min(len(nodes[name]), _SWEEP_EVALUATIONS) + budget for name in chosen))
+    found = {}
+    for name, graph in graphs.items():
+        found[name] = find_in_graph(
+            graph, contract.signature(name), precision, nodes[name], ranges.signatures[name],
+            gates.batches(contract.signature(name), samples[name], most_samples), gate, floors.get(name, {}),
+            budget=budget, margin=margin, symmetric=symmetric,
+            outputs=outputs, progress=counting.step)
+    return Islands(candidate=candidate, precision=precision, model_digest=ranges.model_digest, signatures=found)
+
+
+def find_in_graph(graph: SignatureGraph, signature: SignatureContract, precision: str, nodes: Sequence[str],
+                  ranges: SignatureRanges, batches: list[gates.Feeds], gate: Gate, floors: Mapping[str, float], *,
+                  budget: int, margin: float, symmetric: bool = False,
+                  outputs: bool | None = None,
+                  progress: Callable[[], None] = lambda: None) -> SignatureIslands:
+    """`find` for one signature, from its canonical graph and ``batches`` of feeds."""
+    if outputs is None:
+        outputs = any(node.op in ("Conv2D", "DepthwiseConv2dNative") for node in graph.graph_def.node)
+    emulation = Emulation(graph, ranges, precision, nodes, outputs=outputs, symmetric=symmetric)
+    everything = frozenset(nodes)
+    judging = SearchGate(signature, gate, precision, floors, batches, lambda feeds: emulation(feeds, everything))
+
+    def evaluate(raised: frozenset[str]) -> Judged:
+        progress()
+        # What nothing raised misses by is reported, so it is measured on everything.
+        hopeless = _HOPELESS if raised else math.inf
+        return judging.judge(lambda feeds: emulation(feeds, raised), hopeless=hopeless).within(margin)
+
+    def only_low(group: frozenset[str]) -> Judged:
+        return judging.judge(lambda feeds: emulation(feeds, everything - group), _SWEEP_BATCHES)
+
+    beyond = ranking.out_of_reach(graph, ranges, precision, nodes)
+    costs = ranking.rank(nodes, only_low, _SWEEP_EVALUATIONS, beyond, lambda done, total: progress())
+    # An infinity may do no harm on these samples and ruin others, so none is taken out of the answer again.
+    result = search([cost.node for cost in costs], evaluate, budget, kept=beyond)
+    # With everything raised nothing is left of the candidate.
+    passed = result.passed and len(result.raised) < len(nodes)
+    return SignatureIslands(nodes=result.raised if passed else (), of=len(nodes), passed=passed, before=result.before,
+                            after=result.after if passed else None, curve=result.curve,
+                            order=tuple(cost.node for cost in costs))
+
+
+class _Counting:
+    """Evaluations of all signatures, as one progress."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def step(self) -> None:
+        """One more was made."""
+        self._done += 1
+        self._progress(min(self._done, self._total), self._total)

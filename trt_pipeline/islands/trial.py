@@ -1,0 +1,77 @@
+"""Find islands by converting and running the candidate itself, where emulation has not done.
+
+Emulation is exact enough for most models. Where a hair's breadth decides, as between two beams of a
+translator, only the candidate itself, on the samples that it will be judged on, can tell.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from trt_pipeline.backends.base import Backend, ConversionRequest
+from trt_pipeline.backends.saved_model_runner import SavedModelRunner
+from trt_pipeline.errors import Unsupported
+from trt_pipeline.islands import gate as gates
+from trt_pipeline.islands.gate import Judged, SearchGate
+from trt_pipeline.islands.islands import Islands, SignatureIslands
+from trt_pipeline.islands.search import search
+from trt_pipeline.model.contract import Contract
+from trt_pipeline.parity.tolerance import Gate
+from trt_pipeline.samples.store import Samples
+
+Progress = Callable[[int, int], None]
+# A trial costs seconds, and most sets miss the bound by far on the first samples already.
+_HOPELESS = 3.0
+
+
+def find(backend: Backend, request: ConversionRequest, contract: Contract, found: Islands,
+         samples: Mapping[str, Samples], gate: Gate, floors: Mapping[str, Mapping[str, float]], *, budget: int,
+         scratch: Path, progress: Progress = lambda done, total: None) -> Islands:
+    """The smallest sets of nodes with which the candidate itself meets its gate, signature by signature.
+
+    Args:
+        backend: one of its own, whose ``scratch`` this sets.
+        request: how the candidate is converted.
+        found: what the emulation came to; its ranking is gone by.
+        samples: by signature, of validation.
+        floors: signature -> output -> the original's own noise.
+        budget: trials of each signature.
+        scratch: a folder that may be filled.
+    """
+    backend.scratch = scratch / "kept"
+    done = 0
+    signatures = {}
+    for name, one in found.signatures.items():
+        signature, everything = contract.signature(name), frozenset(one.order)
+        batches = gates.batches(signature, samples[name], max(len(samples[name]), 1))
+        with SavedModelRunner(contract, request.model) as original:
+            judging = SearchGate(signature, gate, request.precision, floors.get(name, {}), batches,
+                                 functools.partial(original.infer, name))
+
+        def evaluate(raised: frozenset[str], name: str = name, judging: SearchGate = judging,
+                     everything: frozenset[str] = everything) -> Judged:
+            nonlocal done
+            done += 1
+            progress(min(done, budget * len(found.signatures)), budget * len(found.signatures))
+            if raised == everything:
+                return Judged(passed=True, distance=0.0)  # nothing of it is left in its precision
+            folder = scratch / "trial"
+            tried = request.model_copy(update={"signatures": (name,), "raised": {name: tuple(sorted(raised))}})
+            try:
+                artifact = backend.convert(tried, contract, folder)
+                with backend.load(artifact, folder, contract) as runner:
+                    return judging.judge(functools.partial(runner.infer, name), hopeless=_HOPELESS)
+            except Unsupported:  # nothing that is left can be in this precision
+                return Judged(passed=False, distance=gates.FARTHEST)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        result = search(one.order, evaluate, budget)
+        passed = result.passed and len(result.raised) < len(one.order)
+        signatures[name] = SignatureIslands(
+            nodes=result.raised if passed else (), of=one.of, passed=passed, before=result.before,
+            after=result.after if passed else None, curve=result.curve, order=one.order)
+    return found.model_copy(update={"signatures": signatures})
