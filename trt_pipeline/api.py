@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from trt_pipeline.backends import BACKENDS
 from trt_pipeline.backends import backend as make_backend
 from trt_pipeline.backends.base import Backend, ConversionRequest, Progress
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
+from trt_pipeline.calibration import ranges as ranges_file
 from trt_pipeline.calibration.ranges import Method, RangesFile
 from trt_pipeline.candidate import Candidate, describe, described, open_candidate
 from trt_pipeline.config import loader
@@ -144,15 +145,22 @@ def convert(model: str | Path, backend: str, precision: str, output: str | Path,
     chosen = plan.signatures(config, contract)
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
         known = Path(ranges).resolve() if ranges else None
-        if known is None and calibration and make_backend(backend).uses_ranges(precision, given):
+        used = make_backend(backend).uses_ranges(precision, given)
+        if known:
+            ranges_file.read(known, plan.check_model(config))
+        elif calibration and used:
             known = _calibrate(Path(model), contract, calibration, chosen, config.padding, Path(scratch),
                                CalibrationSettings(), None, limits, progress)
         request = ConversionRequest(model=Path(model), tags=contract.tags, signatures=chosen, precision=precision,
-                                    ranges=known, options=given)
-        made = _work(jobs.convert, limits, own, backend_name=backend, request=request.model_dump(mode="json"),
-                     contract=contract.model_dump(mode="json"), folder=str(_parent_made(target)))
-        if known:
-            shutil.copyfile(known, target / RANGES)
+                                    ranges=known if used else None, options=given)
+        try:
+            made = _work(jobs.convert, limits, own, backend_name=backend, request=request.model_dump(mode="json"),
+                         contract=contract.model_dump(mode="json"), folder=str(_parent_made(target)))
+            if known and used:
+                shutil.copyfile(known, target / RANGES)
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
     candidate = Candidate(backend=backend, precision=precision, artifact=made, folder=target, python=own)
     describe(target, candidate)
     return candidate
@@ -176,29 +184,46 @@ def calibrate(model: str | Path, samples: str, output: str | Path, *, method: Me
         SamplesError: the samples do not fit, or a tensor is not finite on one of them.
         Unsupported: no signature can be frozen.
     """
-    target = _parent_made(Path(output))
+    target = Path(output)
     if target.is_dir():
         raise OutputError(f"{target} is a folder: name a file")
     checkpoint = target.with_name(f"{target.name}.partial")
+    draft = target.with_name(f".{target.name}.draft")
     if fresh:
         checkpoint.unlink(missing_ok=True)
+    settings = CalibrationSettings(method=method, percentile=percentile, samples=most or sys.maxsize)
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
-        settings = CalibrationSettings(method=method, percentile=percentile, samples=most or sys.maxsize)
-        _calibrate(Path(model), inspect(model).contract, samples, tuple(signatures), padding or {}, Path(scratch),
-                   settings, checkpoint, limits or Limits(time_s=_A_DAY), progress)
-        shutil.move(Path(scratch, RANGES), target)
+        # Only now: bad input leaves no folder behind, and a result that has nowhere to go is not worked for.
+        made = _calibrate(Path(model), inspect(model).contract, samples, tuple(signatures), padding or {},
+                          Path(scratch), settings, checkpoint, limits or Limits(time_s=_A_DAY), progress,
+                          ready=lambda: _check_writable(draft))
+        try:
+            shutil.copyfile(made, draft)
+            draft.replace(target)
+        except OSError as error:
+            raise OutputError(f"cannot write {target}: {error.strerror}") from None
     return RangesFile.model_validate_json(target.read_text())
+
+
+def _check_writable(draft: Path) -> None:
+    _parent_made(draft)
+    try:
+        draft.touch()
+        draft.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write to {draft.parent}: {error.strerror}; choose another folder") from None
 
 
 def _calibrate(model: Path, contract: Contract, samples: str, signatures: tuple[str, ...], padding: dict[str, int],
                folder: Path, settings: CalibrationSettings, checkpoint: Path | None, limits: Limits | None,
-               progress: Progress) -> Path:
-    """Calibrate in a worker; returns the ranges file, in ``folder``."""
+               progress: Progress, ready: Callable[[], None] = lambda: None) -> Path:
+    """Calibrate in a worker, once ``ready`` has been called with all input checked; returns the file, in ``folder``."""
     config = Config(name="calibrate", model=model, signatures=signatures or None, padding=padding,
                     samples=SampleSources(validation=samples, calibration=samples))
     chosen = plan.signatures(config, contract)
     sets = plan.open_samples(config, contract, chosen, "calibration", folder)
     assert sets
+    ready()
     _work(jobs.calibrate, limits, None, progress, model=str(model), contract=contract.model_dump(mode="json"),
           signatures=chosen, samples={name: str(path) for name, path in sets.folders.items()}, padding=padding,
           model_digest=plan.check_model(config), samples_digest=sets.digest, **settings.measuring,

@@ -1,4 +1,4 @@
-"""`calibrate`, and `convert` with the ranges file it makes or a bad one: one line says what is wrong, nothing is left."""
+"""`calibrate`, and `convert` with its ranges file or a bad one: one line says what is wrong, nothing stays."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.calibrated import calibrated
 from tests.conftest import ROOT
 from trt_pipeline import api, cli, digest
 from trt_pipeline.calibration import calibrate as calibration
@@ -52,10 +53,8 @@ def images() -> np.ndarray:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> dict[str, Any]:
     """The demo's ranges, as JSON."""
-    folder = tmp_path_factory.mktemp("measured")
-    np.savez(folder / "six.npz", image=images)
-    api.calibrate(DEMO, str(folder / "six.npz"), folder / "ranges.json", signatures=["serving_default"])
-    return dict(json.loads((folder / "ranges.json").read_text()))
+    file = tmp_path_factory.mktemp("measured") / "ranges.json"
+    return dict(json.loads(calibrated(DEMO, {"serving_default": {"image": images}}, file).read_text()))
 
 
 @pytest.fixture

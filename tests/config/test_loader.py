@@ -43,7 +43,7 @@ def test_a_good_file_becomes_a_configuration(tmp_path: Path) -> None:
 def test_the_committed_configurations_load(name: str) -> None:
     config = loader.load(loader.find(name))
     assert config.name == name
-    assert list(config.gate.precisions) == ["int8", "fp16"]
+    assert "int8" in config.gate.precisions
 
 
 @pytest.mark.parametrize(("text", "expected"), [

@@ -67,10 +67,10 @@ class TfTrt(Backend):
         keep_variables = _keeps_variables(chosen, contract, request)
         content = digest.of_folder(request.model)
         loaded = tf.saved_model.load(str(request.model), tags=list(request.tags))
+        known = ranges.read(request.ranges, content) if request.ranges else None
         prefix = digest.of_value([
             content, request.precision, request.options, request.ranges and digest.of_file(request.ranges),
             request.raised])[:10]
-        known = ranges.read(request.ranges, content) if request.ranges else None
         made: dict[str, Segmented] = {}
         unchanged: dict[str, str] = {}
         for number, name in enumerate(request.signatures):

@@ -32,5 +32,6 @@ class LowPrecision(Frozen):
         reasons = Counter(self.kept.values()).most_common()
         text += "".join(f"; {count} in float32: {why}" for why, count in reasons[:3])
         if self.executed is not None and self.executed < len(self.nodes):
-            text += f"; this machine computes {self.executed} of them in it, the rest in float32"
+            text += (f"; this machine computes {self.executed} of them in it and the rest in float32, so that is "
+                     "what it was judged by")
         return text

@@ -106,7 +106,7 @@ def islands(trade: Trade) -> str:
         where = f"{signature}: " if len(trade.islands.signatures) > 1 else ""
         tried = f"; {len(one.curve)} sets tried by emulation" if one.curve else ""
         if not one.nodes:
-            nearest = min((point.distance for point in one.curve), default=one.before)
+            nearest = min((point.distance for point in one.curve if point.raised < one.of), default=one.before)
             parts.append(f"{where}none" if one.passed else
                          f"{where}no set of nodes keeps the gate, the nearest is {nearest:.3g} times its bound{tried}")
             continue

@@ -17,6 +17,7 @@ from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.config.schema import Config
 from trt_pipeline.environment import environment, gpu_models
 from trt_pipeline.errors import (
+    ConfigError,
     MissingError,
     ModelChangedError,
     ModelError,
@@ -198,20 +199,21 @@ class _Run:
             islands = self.pinned.get(name)
             self._judge(row, islands.raised if islands else {})
             self._time(row)
+            unsearched = ""
             if islands:
                 row.trade = Trade(islands=islands)
-            elif self._may_be_saved(row) and self._raise_islands(row):
-                self._time(row)
+                _check_pinned(row)
+            elif self._may_be_saved(row):
+                unsearched = self._save(row)
             assert row.verdict
             known |= _standing(row.verdict, self.config.accept_estimates)
+            known["reason"] = "; ".join(filter(None, (known.get("reason", ""), unsearched)))
         except Unsupported as error:
             known |= {"status": "unsupported", "reason": str(error)}
         except ModelChangedError:
             raise
         except (WorkerFailed, PipelineError) as error:
             known |= {"status": "failed", "reason": f"{row.stage}: {error}"}
-        if backend == "original" and row.artifact and row.files:
-            self.original = row.artifact, row.files
         if self.original is None:
             raise ModelError(f"the original cannot be prepared: {known['reason']}")
         return row.result(known), row.files
@@ -248,6 +250,17 @@ class _Run:
         wrong = estimate is not None and (not estimate.surgery.passed or bool(estimate.missing))
         return bool(not row.verdict.passed and not wrong and self.config.islands.evaluations and self.calibration
                     and self.ranges and any(low.nodes for low in row.artifact.low_precision.values()))
+
+    def _save(self, row: _Row) -> str:
+        """Search for islands, and time what comes of it; why there was no search, where one failed."""
+        try:
+            if self._raise_islands(row):
+                self._time(row)
+        except (WorkerFailed, Unsupported) as error:
+            row.trade = None
+            self._judge(row, {})
+            return f"islands could not be searched: {error}"
+        return ""
 
     def _raise_islands(self, row: _Row) -> bool:
         """Search for the nodes to raise and judge the candidate with them; whether it is another one now.
@@ -419,6 +432,18 @@ class _Run:
         return {"name": self.config.name, "run_id": run_id, "model_digest": self.model_digest,
                 "samples_digests": self._samples_digests(), "environment": environment(),
                 "candidates": plan.names(self.chosen), "config": self.config.model_dump(mode="json")}
+
+
+def _check_pinned(row: _Row) -> None:
+    """Raise ConfigError where a pinned node was not raised: a name that means nothing keeps nothing in float32."""
+    assert row.trade
+    assert row.artifact
+    for signature, nodes in row.trade.islands.raised.items():
+        low = row.artifact.low_precision.get(signature)
+        done = {name for name, why in {**low.kept, **low.others}.items() if why == "raised"} if low else set()
+        if unknown := [node for node in nodes if node not in done]:
+            raise ConfigError(f"the islands pinned for {row.name} name {unknown[0]}, which signature {signature} does "
+                              "not have in that precision: take the file out of islands.pinned to search anew")
 
 
 def _standing(verdict: Verdict, accept_estimates: bool) -> dict[str, str]:
