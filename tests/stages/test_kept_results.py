@@ -88,7 +88,7 @@ def test_unsupported_is_remembered(model: Path, monkeypatch: pytest.MonkeyPatch)
     first = sweep(model, np.array([[1, 0], [0, 1]]), candidates=["onnxruntime/int8"])
     row = first.candidate("onnxruntime/int8")
     assert (row.status, row.reason) == ("unsupported", "int8 needs calibration samples: set samples.calibration in the "
-                                                       "config")
+                                                       "config, or give a ranges file")
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("asked again")

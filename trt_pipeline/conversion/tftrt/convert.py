@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trt_pipeline.calibration.ranges import SignatureRanges
-from trt_pipeline.conversion import freeze, loops
+from trt_pipeline.conversion import canonical, freeze, loops
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.conversion.tftrt import coverage, quantize, segment, variables
 from trt_pipeline.conversion.tftrt.prepare import prepare
@@ -57,14 +57,18 @@ def convert(function: tf.types.experimental.ConcreteFunction, precision: str, pr
     if keep_variables:
         variables.declare(graph)
     inputs, outputs = graph.input_tensors, graph.output_tensors
-    graph = replace(graph, graph_def=segment.tidy(prepare(graph.graph_def), inputs, outputs))
     operations = {node.op for node in every_node(graph.graph_def)}
+    own_quantization = bool(operations & {_QUANTIZER, *_FAKE_QUANTIZERS})
+    quantizing = precision == "int8" and calibrator == "minmax" and not own_quantization
+    if quantizing:
+        # Grappler moves factors into weights, so only the graph that was calibrated has the tensors that were seen.
+        graph = canonical.unfolded(function)
+    graph = replace(graph, graph_def=segment.tidy(prepare(graph.graph_def), inputs, outputs))
     if precision != "int8" and _QUANTIZER in operations:
         raise Unsupported(f"its graph is quantized already ({_QUANTIZER}), which TF-TRT can only build at int8")
-    own_quantization = bool(operations & {_QUANTIZER, *_FAKE_QUANTIZERS})
     looped = loops.inline_constants(graph.graph_def, [*inputs, *outputs])
     low: LowPrecision | None = None
-    if precision == "int8" and calibrator == "minmax" and not own_quantization:
+    if quantizing:
         if ranges is None:
             raise Unsupported("int8 needs calibration samples: set samples.calibration in the config, or give ranges")
         looped, low = quantize.insert(looped, ranges, raised)
