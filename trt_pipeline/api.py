@@ -189,27 +189,29 @@ def calibrate(model: str | Path, samples: str, output: str | Path, *, method: Me
         raise OutputError(f"{target} is a folder: name a file")
     checkpoint = target.with_name(f"{target.name}.partial")
     draft = target.with_name(f".{target.name}.draft")
-    if fresh:
-        checkpoint.unlink(missing_ok=True)
-    settings = CalibrationSettings(method=method, percentile=percentile, samples=most or sys.maxsize)
+    settings = CalibrationSettings(method=method, percentile=percentile, samples=sys.maxsize if most is None else most)
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
         # Only now: bad input leaves no folder behind, and a result that has nowhere to go is not worked for.
         made = _calibrate(Path(model), inspect(model).contract, samples, tuple(signatures), padding or {},
                           Path(scratch), settings, checkpoint, limits or Limits(time_s=_A_DAY), progress,
-                          ready=lambda: _check_writable(draft))
+                          ready=lambda: _prepare_output(draft, checkpoint if fresh else None))
         try:
             shutil.copyfile(made, draft)
             draft.replace(target)
         except OSError as error:
+            draft.unlink(missing_ok=True)
             raise OutputError(f"cannot write {target}: {error.strerror}") from None
     return RangesFile.model_validate_json(target.read_text())
 
 
-def _check_writable(draft: Path) -> None:
+def _prepare_output(draft: Path, forgotten: Path | None) -> None:
+    """Make the folder of ``draft`` and see that it can be written to; drop the checkpoint ``forgotten``."""
     _parent_made(draft)
     try:
         draft.touch()
         draft.unlink()
+        if forgotten:
+            forgotten.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to {draft.parent}: {error.strerror}; choose another folder") from None
 

@@ -164,6 +164,8 @@ class Backend(ABC):
     """Whether what it makes is only complete once `finalize` has built it for the GPU at hand."""
     scratch: Path | None = None
     """A folder for what the next conversion of the same model can use again; None keeps nothing."""
+    per_channel: ClassVar[bool] = True
+    """Whether its int8 weights have a scale for each output channel."""
     symmetric: ClassVar[bool] = False
     """Whether its int8 activations are signed and centred on zero, as TensorRT's are."""
 

@@ -49,6 +49,7 @@ class TfTrt(Backend):
     kind = "tensorrt-savedmodel"
     finalizes = True
     symmetric = True
+    per_channel = False
 
     def support_impl(self, contract: Contract, precision: str) -> Support:
         why_not = availability.examine().why_not_convert

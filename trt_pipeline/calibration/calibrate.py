@@ -228,7 +228,7 @@ class _Counting:
 
     def _listener(self, name: str, counted: Extent) -> Listener:
         def listen(value: Array) -> None:
-            if not counted.add(value):
+            if not counted.add(value) and name not in self._odd:
                 self._odd.append(name)
 
         return listen

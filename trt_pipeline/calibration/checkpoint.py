@@ -73,6 +73,8 @@ class Checkpoint:
                 np.savez(draft, **arrays)
             os.replace(draft.name, self.file)
         except OSError as error:
+            for leftover in self.file.parent.glob(f"{self.file.name}-*"):
+                leftover.unlink(missing_ok=True)
             raise OutputError(f"the checkpoint {self.file} cannot be written: {error.strerror}") from None
 
     def remove(self) -> None:

@@ -1,4 +1,4 @@
-"""Listen to tensors of a graph while it runs, those inside loops included, or put others in their place.
+"""Listen to tensors of a graph while it runs, those inside loops included.
 
 A tap is a Python function that TensorFlow calls with a tensor's value each time it is computed. One
 value is in memory at a time, whatever the number of samples.
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Listener = Callable[[Array], None]
-Replacer = Callable[[Array], Array]
 Feeds = Mapping[str, Array]
 _DT_FLOAT = 1
 # What loops and branches return is a tensor of their bodies.
@@ -39,14 +38,11 @@ class Tapped:
     Float32 tensors only. The taps live as long as this object.
     """
 
-    def __init__(self, graph: SignatureGraph, listeners: Mapping[str, Listener],
-                 replacers: Mapping[str, Replacer] | None = None) -> None:
+    def __init__(self, graph: SignatureGraph, listeners: Mapping[str, Listener]) -> None:
         """
         Args:
             graph: a canonical graph (`conversion.canonical`).
             listeners: scoped tensor name -> what is called with each value (do not keep or change it).
-            replacers: scoped tensor name -> what makes the value that readers get instead, of the same
-                shape. A tensor that has both is heard as it was before.
 
         Raises:
             KeyError: the graph has no such tensor.
@@ -55,10 +51,9 @@ class Tapped:
 
         # TensorFlow holds its Python functions by weak references.
         self._taps: list[Any] = []
-        replacers = replacers or {}
         graph_def = with_functions_renamed(graph.graph_def, f"tapped_{next(_NUMBERS)}_")
-        passed = self._insert(graph_def, listeners, replacers)
-        if missing := {*listeners, *replacers} - passed.keys():
+        passed = self._insert(graph_def, listeners)
+        if missing := listeners.keys() - passed.keys():
             raise KeyError(f"the graph has no float32 tensor {min(missing)}")
         self._inputs, self._outputs = list(graph.inputs), list(graph.outputs)
         captures = graph.resources | _take_weights(graph_def)
@@ -74,25 +69,17 @@ class Tapped:
         values = self._function(*(tf.constant(feeds[name]) for name in self._inputs))
         return {name: value.numpy() for name, value in zip(self._outputs, values, strict=True)}
 
-
-    def _insert(self, graph_def: graph_pb2.GraphDef, listeners: Mapping[str, Listener],
-                replacers: Mapping[str, Replacer]) -> dict[str, str]:
+    def _insert(self, graph_def: graph_pb2.GraphDef, listeners: Mapping[str, Listener]) -> dict[str, str]:
         """Put the taps in; scoped tensor name -> the node that hands it on."""
         passed: dict[str, str] = {}
         for scope, written, name in float_tensors(graph_def, results=True):
-            if name not in listeners and name not in replacers:
+            if name not in listeners:
                 continue
             readers = list(scope.nodes)
-            handed = scope.nodes.add(name=f"tapped/{len(passed)}", input=[written])
-            if name in replacers:
-                self._call(handed, replacers[name], outputs=1)
-            else:
-                handed.op = "Identity"
-                handed.attr["T"].type = _DT_FLOAT
-            if name in listeners:
-                heard = scope.nodes.add(name=f"{handed.name}/heard", input=[written])
-                self._call(heard, listeners[name], outputs=0)
-                handed.input.append(f"^{heard.name}")
+            heard = scope.nodes.add(name=f"tapped/{len(passed)}/heard", input=[written])
+            self._listen(heard, listeners[name])
+            handed = scope.nodes.add(name=f"tapped/{len(passed)}", op="Identity", input=[written, f"^{heard.name}"])
+            handed.attr["T"].type = _DT_FLOAT
             _redirect(scope, readers, written, f"{handed.name}:output:0" if scope.function else handed.name)
             passed[name] = handed.name
         for function in graph_def.library.function:
@@ -101,23 +88,22 @@ class Tapped:
             node.op = _STATEFUL.get(node.op, node.op)
         return passed
 
-    def _call(self, node: node_def_pb2.NodeDef, function: Callable[[Array], Any], outputs: int) -> None:
-        """Make ``node`` a call of ``function``, one at a time where it only listens."""
+    def _listen(self, node: node_def_pb2.NodeDef, listener: Listener) -> None:
+        """Make ``node`` a call of ``listener``, one at a time."""
         from tensorflow.python.ops import script_ops
 
         lock = threading.Lock()
 
         def listen(value: Array) -> list[Array]:
             with lock:
-                function(value)
+                listener(value)
             return []
 
-        called = function if outputs else listen
-        self._taps.append(called)
+        self._taps.append(listen)
         node.op = "PyFunc"
-        node.attr["token"].s = script_ops._py_funcs.insert(called).encode()
+        node.attr["token"].s = script_ops._py_funcs.insert(listen).encode()
         node.attr["Tin"].list.type.append(_DT_FLOAT)
-        node.attr["Tout"].list.type.extend([_DT_FLOAT] * outputs)
+        node.attr["Tout"].list.SetInParent()
 
 
 def float_tensors(graph_def: graph_pb2.GraphDef, results: bool = False) -> Iterator[tuple[Scope, str, str]]:

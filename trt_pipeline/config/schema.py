@@ -114,7 +114,7 @@ class CalibrationSettings(Frozen):
     method: Method = "minmax"
     """What of each tensor int8 is to cover: everything seen (minmax), all but outliers (percentile),
     what keeps most information (entropy), or what makes the smallest error (mse)."""
-    percentile: float = Field(99.99, gt=50, le=100)
+    percentile: float = Field(99.99, ge=50, le=100)
     samples: int = Field(128, ge=1, description="so many of the calibration samples at most")
     ranges: Path | None = None
     """A ranges file made elsewhere, by `trt-pipeline calibrate` or an earlier run, to go by instead."""
@@ -128,7 +128,7 @@ class CalibrationSettings(Frozen):
 class IslandSettings(Frozen):
     """Which nodes stay in float32 so that a candidate of a lower precision keeps its gate."""
 
-    evaluations: int = Field(48, ge=0, description="how many sets of nodes a search may try; 0 never searches")
+    evaluations: int = Field(48, ge=0, description="sets that a search may try, by signature; 0 never searches")
     pinned: dict[Candidate, Path] = {}
     """Candidate -> file of its islands, as a run leaves them in its folder: no search then."""
 
@@ -184,8 +184,8 @@ class Config(Frozen):
     calibration: CalibrationSettings = CalibrationSettings()
     islands: IslandSettings = IslandSettings()
     precision_floor: float = Field(0.5, ge=0, le=1)
-    """Share of the operations with a weight that must really compute in a candidate's precision; a
-    candidate below it is told apart by name (`results.CandidateResult.label`)."""
+    """Share of the operations with a weight that must be in a candidate's precision; a candidate below it
+    is told apart by name (`results.CandidateResult.label`)."""
     gate: Gate = Gate()
     profiles: tuple[Profile, ...] = ()
     """Shapes that TensorRT engines must serve; those of the validation samples and their corners always."""

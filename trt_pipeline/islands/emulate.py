@@ -64,7 +64,7 @@ class Emulation:
     """
 
     def __init__(self, graph: SignatureGraph, ranges: SignatureRanges, precision: str, nodes: Collection[str], *,
-                 outputs: bool = False, symmetric: bool = False) -> None:
+                 outputs: bool = False, symmetric: bool = False, per_channel: bool = True) -> None:
         """
         Args:
             graph: a canonical graph (`conversion.canonical`); it is not changed.
@@ -74,6 +74,7 @@ class Emulation:
             outputs: int8: results of convolutions, with the bias and ReLU after them, go through 8 bits too,
                 where their range is known and they are no output of the signature.
             symmetric: int8: activations are S8 around zero, as TensorRT's are, instead of U8.
+            per_channel: int8: weights have a scale for each output channel, where they have such; if not, one.
 
         Raises:
             KeyError: the graph has no such node.
@@ -81,7 +82,7 @@ class Emulation:
         from tensorflow.python.eager import wrap_function
 
         self.nodes = tuple(nodes)
-        self.precision, self.symmetric = precision, symmetric
+        self.precision, self.symmetric, self.per_channel = precision, symmetric, per_channel
         self._name = f"trt_pipeline_islands_{next(_NUMBERS)}"
         self._lock = threading.Lock()
         self._handles: list[Any] = []
@@ -220,7 +221,7 @@ class _Rewriting:
     def _weight(self, node: node_def_pb2.NodeDef, position: int, value: Array) -> str:
         if self._fake:
             axes = arithmetic.channel_axes(node, position, value.ndim)
-            low = arithmetic.quantized_weight(value, axes) if axes else value
+            low = arithmetic.quantized_weight(value, axes if self._emulation.per_channel else ()) if axes else value
         else:
             low = arithmetic.rounded(value, self._emulation.precision)
         return self._read(self._scope.node(node.name), low, value, _DT_FLOAT)

@@ -34,8 +34,7 @@ _HOPELESS = 3.0
 def find(model: Path, tags: Sequence[str], candidate: str, precision: str, low: Mapping[str, LowPrecision],
          ranges: RangesFile, samples: Mapping[str, Samples], contract: Contract, gate: Gate,
          floors: Mapping[str, Mapping[str, float]], *, budget: int, margin: float = 0.8,
-         symmetric: bool = False, outputs: bool | None = None,
-         computing: bool | None = None, most_samples: int = SAMPLES,
+         symmetric: bool = False, per_channel: bool = True,
          progress: Progress = lambda done, total: None) -> Islands:
     """The smallest sets of nodes to raise with which an emulation of ``candidate`` meets its gate.
 
@@ -48,9 +47,7 @@ def find(model: Path, tags: Sequence[str], candidate: str, precision: str, low: 
         floors: signature -> output -> the original's own noise.
         budget: evaluations of each signature's search, the sweep not counted.
         margin: how much of the bound may be used up, because other samples may need more.
-        computing: whether all that computes float32 is in ``precision``, except what ``low`` says was kept; if not,
-            only the nodes that ``low`` names. None is: for fp16 and bf16, which are not about weights alone.
-        symmetric, outputs: see `emulate.Emulation`; ``outputs`` None is: where there are convolutions.
+        symmetric, per_channel: see `emulate.Emulation`.
         progress: called with (evaluations done, at most) over all signatures.
 
     Raises:
@@ -60,7 +57,8 @@ def find(model: Path, tags: Sequence[str], candidate: str, precision: str, low: 
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(model), tags=list(tags))
-    computing = precision in arithmetic.FLOATS if computing is None else computing
+    # fp16 and bf16 are not about weights alone: there, all that computes is in question.
+    computing = precision in arithmetic.FLOATS
     chosen = [name for name, one in low.items()
               if one.nodes and len(samples.get(name, ())) and name in ranges.signatures]
     graphs = {name: canonical.canonical(loaded.signatures[name]) for name in chosen}
@@ -71,21 +69,20 @@ def find(model: Path, tags: Sequence[str], candidate: str, precision: str, low: 
     for name, graph in graphs.items():
         found[name] = find_in_graph(
             graph, contract.signature(name), precision, nodes[name], ranges.signatures[name],
-            gates.batches(contract.signature(name), samples[name], most_samples), gate, floors.get(name, {}),
-            budget=budget, margin=margin, symmetric=symmetric,
-            outputs=outputs, progress=counting.step)
+            gates.batches(contract.signature(name), samples[name], SAMPLES), gate, floors.get(name, {}),
+            budget=budget, margin=margin, symmetric=symmetric, per_channel=per_channel, progress=counting.step)
     return Islands(candidate=candidate, precision=precision, model_digest=ranges.model_digest, signatures=found)
 
 
 def find_in_graph(graph: SignatureGraph, signature: SignatureContract, precision: str, nodes: Sequence[str],
                   ranges: SignatureRanges, batches: list[gates.Feeds], gate: Gate, floors: Mapping[str, float], *,
-                  budget: int, margin: float, symmetric: bool = False,
-                  outputs: bool | None = None,
+                  budget: int, margin: float, symmetric: bool = False, per_channel: bool = True,
                   progress: Callable[[], None] = lambda: None) -> SignatureIslands:
     """`find` for one signature, from its canonical graph and ``batches`` of feeds."""
-    if outputs is None:
-        outputs = any(node.op in ("Conv2D", "DepthwiseConv2dNative") for node in graph.graph_def.node)
-    emulation = Emulation(graph, ranges, precision, nodes, outputs=outputs, symmetric=symmetric)
+    # Symmetric Q/DQ stand before inputs only; the CPU's chains of convolutions stay in 8 bits.
+    outputs = not symmetric and any(node.op in ("Conv2D", "DepthwiseConv2dNative") for node in graph.graph_def.node)
+    emulation = Emulation(graph, ranges, precision, nodes, outputs=outputs, symmetric=symmetric,
+                          per_channel=per_channel)
     everything = frozenset(nodes)
     judging = SearchGate(signature, gate, precision, floors, batches, lambda feeds: emulation(feeds, everything))
 

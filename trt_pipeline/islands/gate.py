@@ -127,7 +127,11 @@ def _row_errors(expected: Array, got: Array, scale: float) -> list[float]:
     """The largest error of each sample, as a share of ``scale``; what cannot be compared is as far as can be."""
     if expected.shape != got.shape:
         return [FARTHEST]
-    rows = np.abs(got.astype(np.float64) - expected).reshape(len(expected) if expected.ndim else 1, -1)
+    if not expected.size:
+        return []
+    with np.errstate(invalid="ignore"):
+        errors = np.where(got == expected, 0.0, np.abs(got.astype(np.float64) - expected))
+    rows = errors.reshape(len(expected) if expected.ndim else 1, -1)
     largest = np.where(np.isnan(rows), np.inf, rows).max(axis=1, initial=0.0) / scale
     return [float(error) for error in np.minimum(largest, FARTHEST)]
 

@@ -22,13 +22,16 @@ class SignatureIslands(Frozen):
     of: int = Field(ge=0)
     """How many nodes the candidate has in its precision when none is raised."""
     passed: bool
-    """Whether the gate is met in emulation; real samples have the last word."""
+    """Whether the search found a set that meets the gate."""
+    tried: bool = False
+    """Whether the candidate itself was converted and run on the validation samples; else it was emulated, on
+    those of calibration."""
     before: float
-    """Error as a multiple of its bound with nothing raised, in emulation."""
+    """Error as a multiple of its bound with nothing raised."""
     after: float | None
-    """The same with ``nodes`` raised; None where that was not emulated."""
+    """The same with ``nodes`` raised; None where no set does."""
     curve: tuple[Point, ...] = ()
-    """Every set that was tried."""
+    """Every set that this search looked at."""
     order: tuple[str, ...] = ()
     """All nodes that could be raised, the costliest first; not kept in the file."""
 

@@ -7,6 +7,7 @@ translator, only the candidate itself, on the samples that it will be judged on,
 from __future__ import annotations
 
 import functools
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,7 +64,9 @@ def find(backend: Backend, request: ConversionRequest, contract: Contract, found
             try:
                 artifact = backend.convert(tried, contract, folder)
                 with backend.load(artifact, folder, contract) as runner:
-                    return judging.judge(functools.partial(runner.infer, name), hopeless=_HOPELESS)
+                    # What nothing raised misses by is reported, so it is measured on everything.
+                    hopeless = _HOPELESS if raised else math.inf
+                    return judging.judge(functools.partial(runner.infer, name), hopeless=hopeless)
             except Unsupported:  # nothing that is left can be in this precision
                 return Judged(passed=False, distance=gates.FARTHEST)
             finally:
@@ -73,5 +76,5 @@ def find(backend: Backend, request: ConversionRequest, contract: Contract, found
         passed = result.passed and len(result.raised) < len(one.order)
         signatures[name] = SignatureIslands(
             nodes=result.raised if passed else (), of=one.of, passed=passed, before=result.before,
-            after=result.after if passed else None, curve=result.curve, order=one.order)
+            after=result.after if passed else None, curve=result.curve, order=one.order, tried=True)
     return found.model_copy(update={"signatures": signatures})

@@ -104,14 +104,16 @@ def islands(trade: Trade) -> str:
     parts = []
     for signature, one in trade.islands.signatures.items():
         where = f"{signature}: " if len(trade.islands.signatures) > 1 else ""
-        tried = f"; {len(one.curve)} sets tried by emulation" if one.curve else ""
+        how = "on the candidate itself" if one.tried else "by emulation"
+        tried = f"; {len(one.curve)} sets tried {how}" if one.curve else ""
         if not one.nodes:
             nearest = min((point.distance for point in one.curve if point.raised < one.of), default=one.before)
             parts.append(f"{where}none" if one.passed else
                          f"{where}no set of nodes keeps the gate, the nearest is {nearest:.3g} times its bound{tried}")
             continue
         more = f" and {len(one.nodes) - _FEW} more" if len(one.nodes) > _FEW else ""
-        gained = f" bring the error from {one.before:.3g} to {one.after:.3g} times its bound" if one.after else ""
+        gained = "" if one.after is None else (
+            f" bring the error from {one.before:.3g} to {one.after:.3g} times its bound")
         parts.append(f"{where}{len(one.nodes)} of {one.of} nodes in float32{gained} "
                      f"({', '.join(one.nodes[:_FEW])}{more}{tried})")
     return "; ".join(parts)

@@ -70,14 +70,14 @@ def calibrate(*, model: str, contract: Json, signatures: list[str], samples: dic
 
 def find_islands(*, model: str, contract: Json, candidate: str, precision: str, low: Json, ranges_file: str,
                  model_digest: str, samples: dict[str, str], padding: dict[str, int], gate: Json, floors: Json,
-                 symmetric: bool, budget: int, folder: str, progress: Progress) -> Json:
+                 symmetric: bool, per_channel: bool, budget: int, folder: str, progress: Progress) -> Json:
     """Find the nodes with which, left in float32, a candidate would keep its gate; returns its `Islands`."""
     known = Contract.model_validate(contract)
     found = islands.find(
         Path(model), known.tags, candidate, precision,
         {name: LowPrecision.model_validate(one) for name, one in low.items()},
         ranges.read(Path(ranges_file), model_digest), _open(samples, padding), known, Gate.model_validate(gate), floors,
-        budget=budget, symmetric=symmetric, progress=progress)
+        budget=budget, symmetric=symmetric, per_channel=per_channel, progress=progress)
     return found.model_dump(mode="json")
 
 

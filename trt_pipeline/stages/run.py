@@ -6,7 +6,7 @@ import contextlib
 import errno
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from trt_pipeline.config.schema import Config
 from trt_pipeline.environment import environment, gpu_models
 from trt_pipeline.errors import (
     ConfigError,
+    InputError,
     MissingError,
     ModelChangedError,
     ModelError,
@@ -113,6 +114,7 @@ class _Run:
         self.shared: list[StageCost] = []
         self.interpreters = plan.interpreters(config, chosen)
         self.ranges = plan.given_ranges(config, model_digest)
+        self.uncalibrated = ""
         self.pinned = plan.pinned_islands(config, model_digest)
 
     def execute(self, publishing: bool, again: bool) -> RunResult:
@@ -202,7 +204,6 @@ class _Run:
             unsearched = ""
             if islands:
                 row.trade = Trade(islands=islands)
-                _check_pinned(row)
             elif self._may_be_saved(row):
                 unsearched = self._save(row)
             assert row.verdict
@@ -222,6 +223,8 @@ class _Run:
         """Convert a candidate with the nodes ``raised`` in float32, and validate it."""
         row.stage = "convert"
         row.artifact, row.files, row.size = self._convert(row, raised)
+        if row.precision == "int8":  # in halves, operations without a weight may have gone into others
+            _check_raised(row.name, row.artifact, raised)
         if row.backend == "original":
             self.original = row.artifact, row.files
         if make_backend(row.backend).finalizes and gpu_models():
@@ -253,13 +256,17 @@ class _Run:
 
     def _save(self, row: _Row) -> str:
         """Search for islands, and time what comes of it; why there was no search, where one failed."""
+        before = replace(row)
         try:
-            if self._raise_islands(row):
-                self._time(row)
-        except (WorkerFailed, Unsupported) as error:
+            raised = self._raise_islands(row)
+        except ModelChangedError:
+            raise
+        except (WorkerFailed, Unsupported, PipelineError) as error:
+            row.artifact, row.files, row.size, row.verdict = before.artifact, before.files, before.size, before.verdict
             row.trade = None
-            self._judge(row, {})
             return f"islands could not be searched: {error}"
+        if raised:
+            self._time(row)
         return ""
 
     def _raise_islands(self, row: _Row) -> bool:
@@ -271,12 +278,12 @@ class _Run:
         assert row.artifact
         trade = row.trade = Trade(islands=self._find_islands(row, row.artifact.low_precision), before=row.verdict,
                                   benchmark_before=row.benchmark)
-        if trade.islands.passed and trade.islands.raised:
+        if trade.islands.raised:
             self._judge(row, trade.islands.raised)
         if row.verdict and not row.verdict.passed and row.verdict.estimate is None:
             tried = self._try_islands(row, trade.islands)
             row.trade = trade.model_copy(update={"islands": tried})
-            if tried.passed or trade.islands.raised:
+            if tried.raised != trade.islands.raised:
                 self._judge(row, tried.raised)
         return bool(row.trade.islands.raised)
 
@@ -286,6 +293,7 @@ class _Run:
         assert self.calibration
         same = self._search_arguments(row) | {
             "candidate": row.name, "precision": row.precision, "symmetric": make_backend(row.backend).symmetric,
+            "per_channel": make_backend(row.backend).per_channel,
             "low": {name: one.model_dump(mode="json") for name, one in low.items()}}
         entry, cost = self.executor.stage(row.name, "islands", jobs.find_islands, {
             "model": str(self.config.model), "contract": self.contract.model_dump(mode="json"),
@@ -318,6 +326,8 @@ class _Run:
 
     def _calibrated(self) -> Path | None:
         """The ranges file that conversions go by: the one given, else this run's own; None without samples for one."""
+        if self.uncalibrated:
+            raise PipelineError(self.uncalibrated)
         if self.ranges or not self.calibration:
             return self.ranges
         measuring = self.config.calibration.measuring
@@ -330,8 +340,10 @@ class _Run:
                 "checkpoint": str(self.executor.cache.root / "calibration.partial"),
             }, {"calibration": self.calibration.digest, "padding": self.config.padding, **measuring,
                 "signatures": self.signatures})
-        except WorkerFailed as error:
-            raise PipelineError(f"the model could not be calibrated: {error}") from None
+        except (WorkerFailed, InputError) as error:
+            # For all candidates that go by ranges, and tried once.
+            self.uncalibrated = f"the model could not be calibrated: {error}"
+            raise PipelineError(self.uncalibrated) from None
         self.shared.append(cost)
         self.ranges = entry.files / RANGES
         if self.executor.folder:
@@ -345,8 +357,10 @@ class _Run:
         request: dict[str, Any] = {"model": str(self.config.model), "tags": self.config.tags, **known}
         key: dict[str, Any] = {"backend": row.backend, **known}
         if make_backend(row.backend).uses_ranges(row.precision, known["options"]) and (ranges := self._calibrated()):
-            request |= {"ranges": str(ranges), "raised": raised}
-            key |= {"raised": raised, **self._ranges_key()}
+            request["ranges"] = str(ranges)
+            key |= self._ranges_key()
+        if raised:
+            request["raised"] = key["raised"] = raised
         if row.backend == "original":
             key["path"] = str(self.config.model.resolve())
         return request, key
@@ -434,16 +448,14 @@ class _Run:
                 "candidates": plan.names(self.chosen), "config": self.config.model_dump(mode="json")}
 
 
-def _check_pinned(row: _Row) -> None:
-    """Raise ConfigError where a pinned node was not raised: a name that means nothing keeps nothing in float32."""
-    assert row.trade
-    assert row.artifact
-    for signature, nodes in row.trade.islands.raised.items():
-        low = row.artifact.low_precision.get(signature)
+def _check_raised(candidate: str, artifact: Artifact, raised: Raised) -> None:
+    """Raise ConfigError where a node was not raised: a name that means nothing keeps nothing in float32."""
+    for signature, nodes in raised.items():
+        low = artifact.low_precision.get(signature)
         done = {name for name, why in {**low.kept, **low.others}.items() if why == "raised"} if low else set()
         if unknown := [node for node in nodes if node not in done]:
-            raise ConfigError(f"the islands pinned for {row.name} name {unknown[0]}, which signature {signature} does "
-                              "not have in that precision: take the file out of islands.pinned to search anew")
+            raise ConfigError(f"the islands of {candidate} name {unknown[0]}, which signature {signature} does not "
+                              "have in that precision: take their file out of islands.pinned to search anew")
 
 
 def _standing(verdict: Verdict, accept_estimates: bool) -> dict[str, str]:

@@ -36,7 +36,9 @@ def _images(name):
     return np.load(f"calibration_data/{name}.npz")["image"][:200].astype(np.float32)
 
 
-def test_digits_in_a_fresh_process(trained, tmp_path, measured):
+@pytest.mark.parametrize("version", ["2.14", "2.17"])
+def test_digits_in_stock_tensorflow(version, trained, tmp_path, measured, request):
+    python = request.getfixturevalue("tensorflow_217") if version == "2.17" else sys.executable
     model, loaded, graph = trained
     copy = graph.graph_def.SerializeToString(deterministic=True)
     rewritten, low = rewrite(graph, measured(graph, {"image": _images("demo")}))
@@ -48,7 +50,7 @@ def test_digits_in_a_fresh_process(trained, tmp_path, measured):
                        saved_model.read_contract(tmp_path / "int8", ("serve",))) == []
     images = _images("demo_validation")
     np.save(tmp_path / "images.npy", images)
-    subprocess.run([sys.executable, "-c", _CALL, str(tmp_path / "int8"), str(tmp_path / "images.npy"),
+    subprocess.run([str(python), "-c", _CALL, str(tmp_path / "int8"), str(tmp_path / "images.npy"),
                     str(tmp_path / "out.npy")], check=True, cwd=tmp_path)
     expected = loaded.signatures["serving_default"](image=tf.constant(images))["probabilities"].numpy()
     found = np.load(tmp_path / "out.npy")
