@@ -111,7 +111,8 @@ def test_second_run_does_no_stage_again_and_publishes_nothing_new(
 def test_each_fault_is_one_failed_row_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "convert", faults.convert)
     config = quick_demo(tmp_path / "serving", limits={"time_s": 25, "memory_gb": 2})
-    result = run(config, backends=["tensorflow", "onnxruntime"], output=tmp_path / "artifacts")
+    config = config.model_copy(update={"candidates": tuple(faults.FAULTS)})
+    result = run(config, output=tmp_path / "artifacts")
     rows = {c.name: (c.status, c.reason.split(";")[0]) for c in result.candidates}
     assert rows.pop("original") == ("ok", "")
     assert {status for status, _ in rows.values()} == {"failed"}

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from trt_pipeline.backends.base import Array, Artifact, Backend, ConversionRequest, Runner, Support
 from trt_pipeline.calibration.ranges import SignatureRanges
-from trt_pipeline.conversion import onnx_export
+from trt_pipeline.conversion import freeze, onnx_export
 from trt_pipeline.conversion.canonical import canonical
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.conversion.onnx_precision import half, proof, quantize
@@ -113,9 +113,12 @@ class OnnxRuntime(Backend):
         if name in self._kept:
             return self._kept[name]
         loaded = tf.saved_model.load(str(request.model), tags=list(request.tags))
-        graph = canonical(loaded.signatures[name])
+        function = loaded.signatures[name]
+        whole = request.precision != "fp32"  # what is to be quantized is needed afterwards
+        graph = canonical(function) if whole else freeze.freeze(function)
         file = (self.scratch / folder.name if self.scratch else folder) / "fp32" / "model.onnx"
-        exported = _Exported(graph, file, onnx_export.export(graph, contract.signatures[name], file))
+        exported = _Exported(graph, file, onnx_export.export(graph, contract.signatures[name], file,
+                                                             consume=not whole))
         if self.scratch:
             self._kept[name] = exported
         return exported

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from trt_pipeline.conversion import freeze, grappler, loops
 from trt_pipeline.conversion.freeze import SignatureGraph
-from trt_pipeline.model.nodes import copy_of, node_name
+from trt_pipeline.model.nodes import copy_of, every_node, node_name
 from trt_pipeline.model.scoped import Scope, scopes_of
 
 if TYPE_CHECKING:
@@ -81,12 +81,16 @@ def root(scope: Scope, written: str) -> str:
 
 
 def fold_batch_norms(graph_def: graph_pb2.GraphDef, outputs: list[str]) -> graph_pb2.GraphDef:
-    """A copy in which inference batch norms after convolutions are the convolution's own scale and a BiasAdd.
+    """A graph in which inference batch norms after convolutions are the convolution's own scale and a BiasAdd.
+
+    It is a copy, save where there is no batch norm.
 
     y = (conv(x, w) + c - mean) * g + beta, with g = gamma / sqrt(variance + epsilon), is
     conv(x, w * g) + ((c - mean) * g + beta), c being the bias of a BiasAdd between. The BiasAdd takes
     the batch norm's name, so the tensors after it keep theirs.
     """
+    if not any(node.op in _NORMS for node in every_node(graph_def)):
+        return graph_def
     copy = copy_of(graph_def)
     kept = {node_name(name) for name in outputs}
     for scope in scopes_of(copy):

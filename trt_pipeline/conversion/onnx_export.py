@@ -13,7 +13,7 @@ from trt_pipeline.conversion.onnx_while import with_counters
 from trt_pipeline.conversion.weights import Weights, strip_weights
 from trt_pipeline.errors import Unsupported, one_line
 from trt_pipeline.model.contract import SignatureContract
-from trt_pipeline.model.nodes import every_node
+from trt_pipeline.model.nodes import copy_of, every_node
 
 if TYPE_CHECKING:
     import onnx
@@ -30,13 +30,17 @@ _LARGEST_INLINE_BYTES = 2**28
 _CONTROL_FLOW = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
 
 
-def export(frozen: SignatureGraph, signature: SignatureContract, target: Path) -> dict[str, Any]:
+def export(frozen: SignatureGraph, signature: SignatureContract, target: Path, *,
+           consume: bool = False) -> dict[str, Any]:
     """Write ``target`` (``*.onnx``) with the signature's own input and output names.
 
     tf2onnx copies the whole graph, weights and all, before each of its passes (9.9 GB for
     ResNet50's 102 MB). So large float constants are taken out first and put back into its result;
     where the graph has loops that would turn them into loop state, so there they stay and are
     hoisted out of the loop afterwards.
+
+    Args:
+        consume: take the weights out of ``frozen`` itself, which is of no use afterwards, instead of a copy.
 
     Returns:
         Facts: nodes per type, how many loop weights were hoisted.
@@ -49,7 +53,8 @@ def export(frozen: SignatureGraph, signature: SignatureContract, target: Path) -
 
     if frozen.resources:
         raise Unsupported(f"signature {signature.name} uses a look-up table, which ONNX has no form for")
-    graph_def, outputs = with_counters(frozen.graph_def, frozen.outputs)
+    given = frozen.graph_def if consume else copy_of(frozen.graph_def)
+    graph_def, outputs = with_counters(given, frozen.outputs)
     frozen = replace(frozen, outputs=outputs)
     weights: Weights = {}
     if not _has_control_flow(graph_def):

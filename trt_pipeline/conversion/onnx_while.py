@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trt_pipeline.model.nodes import copy_of, node_name
+from trt_pipeline.model.nodes import copy_of, every_node, node_name
 from trt_pipeline.model.scoped import Scope, scopes_of
 
 if TYPE_CHECKING:
@@ -23,10 +23,13 @@ _FIRST = (("loop_counter", 0), ("maximum_iterations", -1))
 
 def with_counters(graph_def: graph_pb2.GraphDef, outputs: dict[str, str]) -> tuple[
         graph_pb2.GraphDef, dict[str, str]]:
-    """A copy whose loops begin with a counter and a maximum, and ``outputs`` (tensor names) as they are called in it.
+    """A graph whose loops begin with a counter and a maximum, and ``outputs`` as they are called in it.
 
-    The loop's condition goes on to decide alone: what is put in counts nothing and limits nothing.
+    It is a copy, save where there is no loop. The loop's condition goes on to decide alone: what is put
+    in counts nothing and limits nothing.
     """
+    if not any(node.op in _LOOPS for node in every_node(graph_def)):
+        return graph_def, outputs
     copy = copy_of(graph_def)
     functions = {f.signature.name: f for f in copy.library.function}
     outputs = dict(outputs)
