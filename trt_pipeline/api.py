@@ -33,7 +33,7 @@ from trt_pipeline.samples.profiles import Profile
 from trt_pipeline.samples.profiles import check as check_profiles
 from trt_pipeline.stages import jobs, plan, worker
 from trt_pipeline.stages.observer import Observer
-from trt_pipeline.stages.run import ARTIFACTS, RANGES, run
+from trt_pipeline.stages.run import ARTIFACTS, run
 from trt_pipeline.stages.worker import WorkerFailed
 
 _A_DAY = 86400
@@ -157,7 +157,7 @@ def convert(model: str | Path, backend: str, precision: str, output: str | Path,
             made = _work(jobs.convert, limits, own, backend_name=backend, request=request.model_dump(mode="json"),
                          contract=contract.model_dump(mode="json"), folder=str(_parent_made(target)))
             if known and used:
-                shutil.copyfile(known, target / RANGES)
+                shutil.copyfile(known, target / ranges_file.FILE)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
             raise
@@ -230,7 +230,7 @@ def _calibrate(model: Path, contract: Contract, samples: str, signatures: tuple[
           signatures=chosen, samples={name: str(path) for name, path in sets.folders.items()}, padding=padding,
           model_digest=plan.check_model(config), samples_digest=sets.digest, **settings.measuring,
           checkpoint=str(checkpoint) if checkpoint else None, folder=str(folder))
-    return folder / RANGES
+    return folder / ranges_file.FILE
 
 
 def validate(reference: str | Path, candidate: str | Path, samples: str, *, gate: Gate | None = None,

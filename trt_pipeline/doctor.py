@@ -15,7 +15,7 @@ from trt_pipeline import interpreter
 from trt_pipeline.config.schema import Limits
 from trt_pipeline.conversion.onednn import availability as onednn
 from trt_pipeline.conversion.tftrt.availability import Availability
-from trt_pipeline.environment import cpu_model, environment
+from trt_pipeline.environment import cpu_flags, cpu_model, environment
 from trt_pipeline.errors import PipelineError
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.publish import servers
@@ -97,13 +97,10 @@ def _tf_trt(python: Path | None) -> list[Finding]:
 
 
 def _processor() -> Finding:
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        flags = ""
     known = {"avx512_vnni": "int8 (VNNI)", "avx_vnni": "int8 (AVX-VNNI)", "amx_int8": "AMX int8",
              "amx_bf16": "AMX bf16", "avx512_bf16": "bf16 (AVX-512)"}
-    has = [label for flag, label in known.items() if flag in flags.split()]
+    flags = cpu_flags()
+    has = [label for flag, label in known.items() if flag in flags]
     units = ", ".join(has) or "no int8 units"
     return Finding(what="processor", found=f"{cpu_model()}, {os.cpu_count()} cores; {units}",
                    ok=any("int8" in label for label in has), cure="int8 gains little on this processor")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tests.measured import extents
 from trt_pipeline.calibration.ranges import RangesFile, SignatureRanges
-from trt_pipeline.calibration.taps import Tapped, float_tensors
 from trt_pipeline.conversion import canonical
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.model.contract import Contract
@@ -51,16 +51,7 @@ class Net:
 
 
 def ranges(graph: SignatureGraph, x: np.ndarray) -> SignatureRanges:
-    found: dict[str, tuple[float, float]] = {}
-
-    def listener(name: str) -> Callable[[np.ndarray], None]:
-        def listen(value: np.ndarray) -> None:
-            if value.size:
-                low, high = found.get(name, (np.inf, -np.inf))
-                found[name] = (min(low, float(value.min())), max(high, float(value.max())))
-        return listen
-
-    Tapped(graph, {name: listener(name) for _, _, name in float_tensors(graph.graph_def)})({"x": x})
+    found = extents(graph, [{"x": x}])
     return SignatureRanges(ranges=found, extents=found)
 
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 from island_nets import Net, looping_net, outlier_net
 
 from trt_pipeline.calibration.ranges import SignatureRanges
-from trt_pipeline.islands.arithmetic import quantized, quantized_weight, rounded
+from trt_pipeline.conversion.halves import rounded
+from trt_pipeline.islands.arithmetic import quantized, quantized_weight
 from trt_pipeline.islands.emulate import Emulation, computing_nodes
 
 RANDOM = np.random.default_rng(5)

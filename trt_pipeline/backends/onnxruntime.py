@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,13 @@ class OnnxRuntime(Backend):
         files: dict[str, str] = {}
         description: dict[str, Any] = {}
         low: dict[str, LowPrecision] = {}
+        load = functools.cache(functools.partial(_load, request))
         for name in request.signatures:
             # Quoted: a signature's name may hold anything, '../' included.
             folder = target / quote(name, safe="")
             file = folder / "model.onnx"
             folder.mkdir(parents=True)
-            exported = self._exported(request, contract, name, folder)
+            exported = self._exported(request, contract.signatures[name], load, folder)
             description[name] = exported.facts
             if request.precision == "fp32":
                 for part in exported.file.parent.iterdir():
@@ -106,21 +108,18 @@ class OnnxRuntime(Backend):
             files[name] = f"{folder.name}/model.onnx"
         return Artifact(kind=self.kind, files=files, description=description, low_precision=low)
 
-    def _exported(self, request: ConversionRequest, contract: Contract, name: str, folder: Path) -> _Exported:
-        """Signature ``name`` in fp32: as it was kept for this, or in a folder below ``folder``."""
-        import tensorflow as tf
-
-        if name in self._kept:
-            return self._kept[name]
-        loaded = tf.saved_model.load(str(request.model), tags=list(request.tags))
-        function = loaded.signatures[name]
+    def _exported(self, request: ConversionRequest, signature: SignatureContract, load: Callable[[], Any],
+                  folder: Path) -> _Exported:
+        """A signature in fp32: as it was kept for this, or of the model that ``load`` loads, below ``folder``."""
+        if signature.name in self._kept:
+            return self._kept[signature.name]
+        function = load().signatures[signature.name]
         whole = request.precision != "fp32"  # what is to be quantized is needed afterwards
         graph = canonical(function) if whole else freeze.freeze(function)
         file = (self.scratch / folder.name if self.scratch else folder) / "fp32" / "model.onnx"
-        exported = _Exported(graph, file, onnx_export.export(graph, contract.signatures[name], file,
-                                                             consume=not whole))
+        exported = _Exported(graph, file, onnx_export.export(graph, signature, file, consume=not whole))
         if self.scratch:
-            self._kept[name] = exported
+            self._kept[signature.name] = exported
         return exported
 
     def load(self, artifact: Artifact, folder: Path, contract: Contract, threads: int | None = None) -> Runner:
@@ -164,6 +163,12 @@ def providers() -> list[str]:
     available = ort.get_available_providers()
     preferred = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
     return [name for name in preferred if name in available]
+
+
+def _load(request: ConversionRequest) -> Any:
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(request.model), tags=list(request.tags))
 
 
 def _lower(fp32: Path, target: Path, graph: SignatureGraph, request: ConversionRequest, signature: str,

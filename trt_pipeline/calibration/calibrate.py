@@ -20,7 +20,7 @@ from trt_pipeline.calibration.histogram import Extent, Histogram
 from trt_pipeline.calibration.ranges import Method, Range, RangesFile, SignatureRanges
 from trt_pipeline.calibration.taps import Listener, Tapped
 from trt_pipeline.calibration.tensors import constant_ranges, wanted
-from trt_pipeline.conversion import canonical
+from trt_pipeline.conversion import canonical, freeze
 from trt_pipeline.errors import InputError, SamplesError, Unsupported, one_line
 from trt_pipeline.model.contract import Contract, SignatureContract
 from trt_pipeline.samples.store import Samples
@@ -239,5 +239,5 @@ def _graph(function: Any) -> tuple[SignatureGraph, dict[str, Range]]:
 
     TF-TRT quantizes the graph that was not folded.
     """
-    plain = canonical.unfolded(function)
+    plain = canonical.unfolded(freeze.freeze(function))
     return canonical.folded(plain), constant_ranges(plain.graph_def)

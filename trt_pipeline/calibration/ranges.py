@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from trt_pipeline.errors import InputError
 from trt_pipeline.frozen import Frozen
 
+FILE = "ranges.json"
+"""What the file is called in a run's folder, and beside what was quantized by it."""
 Method = Literal["minmax", "percentile", "entropy", "mse"]
 Range = tuple[float, float]
 

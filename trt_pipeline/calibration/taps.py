@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from trt_pipeline.conversion.freeze import SignatureGraph
-from trt_pipeline.model.nodes import every_node, with_functions_renamed
+from trt_pipeline.model.nodes import data_types, make_stateful, with_functions_renamed
 from trt_pipeline.model.scoped import Scope, scopes_of
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ Feeds = Mapping[str, Array]
 _DT_FLOAT = 1
 # What loops and branches return is a tensor of their bodies.
 _CALLS = frozenset({"While", "StatelessWhile", "If", "StatelessIf"})
-# Without state TensorFlow may leave a body out, taps and all.
-_STATEFUL = {"StatelessWhile": "While", "StatelessIf": "If", "StatelessCase": "Case"}
 _LARGE_BYTES = 2**14
 _NUMBERS = itertools.count()
 
@@ -76,16 +74,12 @@ class Tapped:
             if name not in listeners:
                 continue
             readers = list(scope.nodes)
-            heard = scope.nodes.add(name=f"tapped/{len(passed)}/heard", input=[written])
+            heard = scope.add("PyFunc", f"tapped/{len(passed)}/heard", [written])
             self._listen(heard, listeners[name])
-            handed = scope.nodes.add(name=f"tapped/{len(passed)}", op="Identity", input=[written, f"^{heard.name}"])
-            handed.attr["T"].type = _DT_FLOAT
-            _redirect(scope, readers, written, f"{handed.name}:output:0" if scope.function else handed.name)
+            handed = scope.add("Identity", f"tapped/{len(passed)}", [written, f"^{heard.name}"], T=_DT_FLOAT)
+            scope.redirect(written, scope.written(handed.name), readers)
             passed[name] = handed.name
-        for function in graph_def.library.function:
-            function.signature.is_stateful = True
-        for node in every_node(graph_def):
-            node.op = _STATEFUL.get(node.op, node.op)
+        make_stateful(graph_def)
         return passed
 
     def _listen(self, node: node_def_pb2.NodeDef, listener: Listener) -> None:
@@ -100,7 +94,6 @@ class Tapped:
             return []
 
         self._taps.append(listen)
-        node.op = "PyFunc"
         node.attr["token"].s = script_ops._py_funcs.insert(listen).encode()
         node.attr["Tin"].list.type.append(_DT_FLOAT)
         node.attr["Tout"].list.SetInParent()
@@ -116,28 +109,17 @@ def float_tensors(graph_def: graph_pb2.GraphDef, results: bool = False) -> Itera
     Yields:
         Its scope, how nodes of that scope write it, and its scoped name. Arguments of bodies are tensors too.
     """
-    from tensorflow.python.framework import op_def_registry
-
     for scope in scopes_of(graph_def):
         for argument in scope.function.signature.input_arg if scope.function else ():
             if argument.type == _DT_FLOAT:
                 yield scope, argument.name, scope.tensor(argument.name)
         for node in list(scope.nodes):
-            definition = op_def_registry.get(node.op)
-            if definition is None or node.op == "Const" or (node.op in _CALLS and not results):
+            if node.op == "Const" or (node.op in _CALLS and not results):
                 continue
-            index = 0
-            for output in definition.output_arg:
-                if output.type_list_attr:
-                    kinds = list(node.attr[output.type_list_attr].list.type)
-                else:
-                    count = int(node.attr[output.number_attr].i) if output.number_attr else 1
-                    kinds = [output.type or node.attr[output.type_attr].type] * count
-                for kind in kinds:
-                    if kind == _DT_FLOAT:
-                        written = scope.written(node.name, index)
-                        yield scope, written, scope.tensor(written)
-                    index += 1
+            for index, kind in enumerate(data_types(node, "output_arg")):
+                if kind == _DT_FLOAT:
+                    written = scope.written(node.name, index)
+                    yield scope, written, scope.tensor(written)
 
 
 def _take_weights(graph_def: graph_pb2.GraphDef) -> dict[str, Any]:
@@ -159,15 +141,3 @@ def _take_weights(graph_def: graph_pb2.GraphDef) -> dict[str, Any]:
         del node.attr["value"]
         node.attr["shape"].shape.CopyFrom(tf.TensorShape(value.shape).as_proto())
     return taken
-
-
-def _redirect(scope: Scope, readers: list[Any], written: str, moved: str) -> None:
-    same = {written, f"{written}:0"} if scope.function is None else {written}
-    for reader in readers:
-        for position, source in enumerate(reader.input):
-            if source in same:
-                reader.input[position] = moved
-    if scope.function is not None:
-        for key, source in list(scope.function.ret.items()):
-            if source in same:
-                scope.function.ret[key] = moved

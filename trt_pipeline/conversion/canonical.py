@@ -37,16 +37,11 @@ def canonical(function: tf.types.experimental.ConcreteFunction) -> SignatureGrap
     Raises:
         Unsupported: the signature cannot be frozen.
     """
-    return folded(unfolded(function))
+    return folded(unfolded(freeze.freeze(function)))
 
 
-def unfolded(function: tf.types.experimental.ConcreteFunction) -> SignatureGraph:
-    """The same with its batch norms as they were.
-
-    Raises:
-        Unsupported: the signature cannot be frozen.
-    """
-    frozen = freeze.freeze(function)
+def unfolded(frozen: SignatureGraph) -> SignatureGraph:
+    """The canonical graph of a frozen signature, but with its batch norms as they were."""
     inputs, outputs = frozen.input_tensors, frozen.output_tensors
     graph_def = grappler.optimize(frozen.graph_def, inputs, outputs)
     return replace(frozen, graph_def=loops.inline_constants(graph_def, [*inputs, *outputs]))
@@ -128,9 +123,10 @@ def _fold(scope: Scope, norm: node_def_pb2.NodeDef, readers: Counter[str]) -> No
     offset = (bias - mean) * gain + beta
     # Channels are the last axis of HWIO and, in a depthwise kernel (HWIM), the last two together.
     shaped = gain.reshape(weight.shape[2:]) if depthwise else gain
-    folded = _constant(scope, f"{norm.name}/folded_weight", (weight * shaped).astype(np.float32))
-    added = _constant(scope, f"{norm.name}/folded_bias", offset.astype(np.float32))
-    convolution.input[1] = scope.written(folded)
+    convolution.input[1] = scope.add_constant(f"{norm.name}/folded_weight", (weight * shaped).astype(np.float32))
+    added = scope.add_constant(f"{norm.name}/folded_bias", offset.astype(np.float32))
+    # Inside a function outputs are written by their argument's name, which differs from op to op.
+    before_folding = scope.written(norm.name)
     controls = [source for source in norm.input if source.startswith("^")]
     norm.op = "BiasAdd"
     data_format = norm.attr["data_format"].s
@@ -138,8 +134,8 @@ def _fold(scope: Scope, norm: node_def_pb2.NodeDef, readers: Counter[str]) -> No
     norm.attr["T"].type = _DT_FLOAT
     norm.attr["data_format"].s = data_format or b"NHWC"
     del norm.input[:]
-    norm.input.extend([scope.written(convolution.name), scope.written(added), *controls])
-    _rename_output(scope, norm.name, "y", "output")
+    norm.input.extend([scope.written(convolution.name), added, *controls])
+    scope.redirect(before_folding, scope.written(norm.name))
 
 
 def _reads_statistics(scope: Scope, norm: node_def_pb2.NodeDef) -> bool:
@@ -148,30 +144,6 @@ def _reads_statistics(scope: Scope, norm: node_def_pb2.NodeDef) -> bool:
     sources = [source for node in scope.nodes for source in node.input]
     sources += list(scope.function.ret.values()) if scope.function is not None else []
     return any(node_name(source) == norm.name and source not in first for source in sources)
-
-
-def _rename_output(scope: Scope, name: str, old: str, new: str) -> None:
-    """Inside a function, outputs are written by their argument's name, which differs from op to op."""
-    if scope.function is None:
-        return
-    before, after = f"{name}:{old}:0", f"{name}:{new}:0"
-    for node in scope.nodes:
-        for position, source in enumerate(node.input):
-            if source == before:
-                node.input[position] = after
-    for key, source in list(scope.function.ret.items()):
-        if source == before:
-            scope.function.ret[key] = after
-
-
-def _constant(scope: Scope, name: str, value: npt.NDArray[Any]) -> str:
-    from tensorflow.python.framework import tensor_util
-
-    node = scope.nodes.add(name=name, op="Const")
-    node.attr["dtype"].type = _DT_FLOAT
-    node.attr["value"].tensor.CopyFrom(tensor_util.make_tensor_proto(value))
-    scope.by_name[name] = node
-    return name
 
 
 def _format(node: node_def_pb2.NodeDef) -> bytes:

@@ -16,7 +16,7 @@ from trt_pipeline.model.nodes import called_functions, copy_of, every_node, node
 if TYPE_CHECKING:
     from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
 
-_LOOPS = ("While", "StatelessWhile")
+LOOPS = ("While", "StatelessWhile")
 
 
 def inline_constants(graph_def: graph_pb2.GraphDef, kept: Iterable[str]) -> graph_pb2.GraphDef:
@@ -35,7 +35,7 @@ def inline_constants(graph_def: graph_pb2.GraphDef, kept: Iterable[str]) -> grap
     while pending:
         nodes = pending.pop(0)
         by_name = {node.name: node for node in nodes}
-        for loop in [node for node in nodes if node.op in _LOOPS]:
+        for loop in [node for node in nodes if node.op in LOOPS]:
             body, condition = functions[loop.attr["body"].func.name], functions[loop.attr["cond"].func.name]
             if calls[body.signature.name] == 1:
                 _note_shapes(loop, body)
@@ -108,13 +108,13 @@ def _bypass_identities(body: function_pb2.FunctionDef) -> None:
         for key in [key for key, name in body.control_ret.items() if name in detours]:
             del body.control_ret[key]
             body.signature.control_output.remove(key)
-        _replace(body.node_def, kept)
+        replace_field(body.node_def, kept)
 
 
 def _drop_unread_variables(graph_def: graph_pb2.GraphDef, functions: dict[str, Any], calls: Counter[str],
                            kept: set[str]) -> None:
     for nodes, owner in scopes(graph_def):
-        for loop in [node for node in nodes if node.op in _LOOPS]:
+        for loop in [node for node in nodes if node.op in LOOPS]:
             body, condition = functions[loop.attr["body"].func.name], functions[loop.attr["cond"].func.name]
             if calls[body.signature.name] != 1 or calls[condition.signature.name] != 1:
                 continue
@@ -136,42 +136,48 @@ def _drop(nodes: Any, owner: Any, loop: node_def_pb2.NodeDef, body: Any, conditi
     count = len(body.signature.input_arg)
     left = [number for number in range(count) if number not in unread]
     renumbered = {old: new for new, old in enumerate(left)}
-    _replace(loop.input, [*(loop.input[number] for number in left), *loop.input[count:]])
-    _replace(loop.attr["T"].list.type, [loop.attr["T"].list.type[number] for number in left])
+    replace_field(loop.input, [*(loop.input[number] for number in left), *loop.input[count:]])
+    replace_field(loop.attr["T"].list.type, [loop.attr["T"].list.type[number] for number in left])
     shapes = loop.attr["output_shapes"].list.shape
     if shapes:
-        _replace(shapes, [shapes[number] for number in left])
-    # Lists of indices into what has just been renumbered; the runtime makes them anew.
-    for key in [key for key in loop.attr if key.startswith(("_read_only", "_num_original", "_output_shapes"))]:
-        del loop.attr[key]
+        replace_field(shapes, [shapes[number] for number in left])
+    forget_indices(loop)
     for number in unread:
         del body.ret[body.signature.output_arg[number].name]
-    _replace(body.signature.output_arg, [body.signature.output_arg[number] for number in left])
+    replace_field(body.signature.output_arg, [body.signature.output_arg[number] for number in left])
     for function in (body, condition):
-        _replace(function.signature.input_arg, [function.signature.input_arg[number] for number in left])
+        replace_field(function.signature.input_arg, [function.signature.input_arg[number] for number in left])
         for table in (function.arg_attr, function.resource_arg_unique_id):
-            _renumber(table, renumbered)
+            renumber(table, renumbered)
 
-    _move_readers(nodes, owner, loop.name, renumbered)
+    move_readers(nodes, owner, loop.name, renumbered)
 
 
-def _move_readers(nodes: Any, owner: Any, loop: str, renumbered: dict[int, int]) -> None:
+def forget_indices(loop: node_def_pb2.NodeDef) -> None:
+    """Drop the lists of indices into the variables of ``loop``, once those are renumbered; the runtime makes them."""
+    for key in [key for key in loop.attr if key.startswith(("_read_only", "_num_original", "_output_shapes"))]:
+        del loop.attr[key]
+
+
+def move_readers(nodes: Any, owner: Any, loop: str, renumbered: dict[int, int]) -> None:
     """Let whoever reads an output of ``loop`` read it by its new number."""
-
-    def moved(tensor: str) -> str:
-        if tensor.startswith("^") or node_name(tensor) != loop:
-            return tensor
-        index = renumbered[int(_index(tensor))]
-        return f"{loop}:output:{index}" if owner is not None else f"{loop}:{index}"
-
     for node in nodes:
-        _replace(node.input, [moved(source) for source in node.input])
+        replace_field(node.input, [renumbered_output(source, loop, renumbered, owner is not None)
+                                   for source in node.input])
     if owner is not None:
         for key, source in list(owner.ret.items()):
-            owner.ret[key] = moved(source)
+            owner.ret[key] = renumbered_output(source, loop, renumbered, True)
 
 
-def _renumber(table: Any, renumbered: dict[int, int]) -> None:
+def renumbered_output(tensor: str, loop: str, renumbered: dict[int, int], in_function: bool) -> str:
+    """How ``tensor`` is written once the outputs of ``loop`` have new numbers."""
+    if tensor.startswith("^") or node_name(tensor) != loop:
+        return tensor
+    index = renumbered[int(_index(tensor))]
+    return f"{loop}:output:{index}" if in_function else f"{loop}:{index}"
+
+
+def renumber(table: Any, renumbered: dict[int, int]) -> None:
     """Move the entries of a protobuf map that is keyed by argument number."""
     copies = {}
     for key in list(table):
@@ -220,7 +226,7 @@ def _index(tensor: str) -> str:
     return last if colon else "0"
 
 
-def _replace(field: Any, values: list[Any]) -> None:
+def replace_field(field: Any, values: list[Any]) -> None:
     """Set a repeated protobuf field to ``values``, which may be its own elements."""
     copies: list[Any] = []
     for value in values:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trt_pipeline.model.nodes import copy_of, every_node, node_name
+import numpy as np
+
+from trt_pipeline.conversion import loops
+from trt_pipeline.model.nodes import copy_of, every_node
 from trt_pipeline.model.scoped import Scope, scopes_of
 
 if TYPE_CHECKING:
     from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
 
-_LOOPS = ("While", "StatelessWhile")
 _DT_INT32 = 3
 # How TensorFlow names the arguments of a body, after the name of the loop; and what they start from.
 _FIRST = (("loop_counter", 0), ("maximum_iterations", -1))
@@ -28,14 +30,14 @@ def with_counters(graph_def: graph_pb2.GraphDef, outputs: dict[str, str]) -> tup
     It is a copy, save where there is no loop. The loop's condition goes on to decide alone: what is put
     in counts nothing and limits nothing.
     """
-    if not any(node.op in _LOOPS for node in every_node(graph_def)):
+    if not any(node.op in loops.LOOPS for node in every_node(graph_def)):
         return graph_def, outputs
     copy = copy_of(graph_def)
     functions = {f.signature.name: f for f in copy.library.function}
     outputs = dict(outputs)
     patched: dict[str, list[int]] = {}
     for scope in scopes_of(copy):
-        for loop in [node for node in scope.nodes if node.op in _LOOPS]:
+        for loop in [node for node in scope.nodes if node.op in loops.LOOPS]:
             body, condition = (functions[loop.attr[key].func.name] for key in ("body", "cond"))
             name = body.signature.name
             if name not in patched:
@@ -61,76 +63,44 @@ def _lacking(body: function_pb2.FunctionDef) -> list[int]:
 
 def _add_argument(function: function_pb2.FunctionDef, position: int, returned: bool) -> None:
     name = f"{_FIRST[position][0]}_put_in"
-    argument = function.signature.input_arg.add()
-    argument.name, argument.type = name, _DT_INT32
+    made_room = _with_room(len(function.signature.input_arg), position)
+    function.signature.input_arg.add(name=name, type=_DT_INT32)
     _move_last(function.signature.input_arg, position)
     for table in (function.arg_attr, function.resource_arg_unique_id):
-        _shift(table, position)
+        loops.renumber(table, made_room)
     if returned:
-        result = function.signature.output_arg.add()
-        result.name, result.type = f"{name}_out", _DT_INT32
-        _move_last(function.signature.output_arg, position)
+        result = function.signature.output_arg.add(name=f"{name}_out", type=_DT_INT32)
         function.ret[result.name] = name
+        _move_last(function.signature.output_arg, position)
 
 
 def _add_variable(scope: Scope, loop: node_def_pb2.NodeDef, position: int, outputs: dict[str, str]) -> dict[str, str]:
-    from tensorflow.python.framework import tensor_util
-
     kind, value = _FIRST[position]
-    start = scope.nodes.add(name=f"{loop.name}/{kind}_put_in", op="Const")
-    start.attr["dtype"].type = _DT_INT32
-    start.attr["value"].tensor.CopyFrom(tensor_util.make_tensor_proto(value, shape=[]))
-    inputs = list(loop.input)
-    inputs.insert(position, start.name if scope.function is None else f"{start.name}:output:0")
-    types = list(loop.attr["T"].list.type)
+    made_room = _with_room(len(loop.attr["T"].list.type), position)
+    inputs, types = list(loop.input), list(loop.attr["T"].list.type)
+    inputs.insert(position, scope.add_constant(f"{loop.name}/{kind}_put_in", np.int32(value)))
     types.insert(position, _DT_INT32)
+    loops.replace_field(loop.input, inputs)
+    loops.replace_field(loop.attr["T"].list.type, types)
     shapes = loop.attr["output_shapes"].list.shape
     if shapes:
         shapes.add()
         _move_last(shapes, position)
-    for key in [key for key in loop.attr if key.startswith(("_read_only", "_num_original", "_output_shapes"))]:
-        del loop.attr[key]
-    _set(loop.input, inputs)
-    _set(loop.attr["T"].list.type, types)
+    loops.forget_indices(loop)
+    loops.move_readers(scope.nodes, scope.function, loop.name, made_room)
+    if scope.function is not None:
+        return outputs
+    return {name: loops.renumbered_output(tensor, loop.name, made_room, in_function=False)
+            for name, tensor in outputs.items()}
 
-    def moved(tensor: str) -> str:
-        if tensor.startswith("^") or node_name(tensor) != loop.name:
-            return tensor
-        _, colon, last = tensor.rpartition(":")
-        index = int(last) if colon else 0
-        return f"{loop.name}{':output' if scope.function else ''}:{index + (index >= position)}"
 
-    for node in scope.nodes:
-        _set(node.input, [moved(source) for source in node.input])
-    if scope.function is None:
-        return {name: moved(tensor) for name, tensor in outputs.items()}
-    for key, source in list(scope.function.ret.items()):
-        scope.function.ret[key] = moved(source)
-    return outputs
+def _with_room(count: int, position: int) -> dict[int, int]:
+    """The numbers of ``count`` variables before and after one comes in at ``position``."""
+    return {number: number + (number >= position) for number in range(count)}
 
 
 def _move_last(field: Any, position: int) -> None:
     """Move the last element of a repeated field of messages to ``position``."""
-    elements = [type(element).FromString(element.SerializeToString()) for element in field]
+    elements = list(field)
     elements.insert(position, elements.pop())
-    _set(field, elements)
-
-
-def _set(field: Any, values: list[Any]) -> None:
-    del field[:]
-    field.extend(values)
-
-
-def _shift(table: Any, position: int) -> None:
-    """Renumber a protobuf map that is keyed by argument number, one argument having come in at ``position``."""
-    held = {}
-    for key in list(table):
-        value = table[key]
-        held[key] = type(value).FromString(value.SerializeToString()) if hasattr(value, "CopyFrom") else value
-        del table[key]
-    for key, value in held.items():
-        number = key + (key >= position)
-        if hasattr(value, "CopyFrom"):
-            table[number].CopyFrom(value)
-        else:
-            table[number] = value
+    loops.replace_field(field, elements)

@@ -1,4 +1,4 @@
-"""What a precision does to numbers, in numpy: the definition that the emulation follows."""
+"""What int8 does to numbers, in numpy: the definition that the emulation follows."""
 
 from __future__ import annotations
 
@@ -11,21 +11,6 @@ if TYPE_CHECKING:
     from tensorflow.core.framework import node_def_pb2
 
 Array = npt.NDArray[Any]
-FLOATS = ("fp16", "bf16")
-PRECISIONS = ("int8", *FLOATS)
-# Beyond it, half precision rounds to infinity; bfloat16 reaches as far as float32.
-LARGEST = {"fp16": 65504.0, "bf16": 3.3895e38}
-
-
-def rounded(value: Array, precision: str) -> Array:
-    """Float32 ``value`` as fp16 or bf16 holds it: nearest, ties to even, infinity beyond the largest number."""
-    if precision == "fp16":
-        with np.errstate(over="ignore"):
-            return value.astype(np.float16).astype(np.float32)
-    bits = np.ascontiguousarray(value, np.float32).view(np.uint32)
-    # Adding just under half of the last place that stays, plus that place's own bit, breaks ties to even.
-    kept = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    return np.asarray(np.where(np.isnan(value), value, kept.view(np.float32)), np.float32)
 
 
 def covered(low: float, high: float, symmetric: bool = False) -> tuple[float, float]:

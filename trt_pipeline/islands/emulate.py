@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trt_pipeline.calibration.ranges import SignatureRanges
-from trt_pipeline.conversion import canonical
+from trt_pipeline.conversion import canonical, halves
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.islands import arithmetic
-from trt_pipeline.model.nodes import every_node, node_name, with_functions_renamed
+from trt_pipeline.model.nodes import data_types, make_stateful, node_name, with_functions_renamed
 from trt_pipeline.model.scoped import Scope, scopes_of
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ _CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2dNative", "Conv3D", "Conv2DB
                            "Conv3DBackpropInputV2"})
 # What a quantizing backend computes together with the convolution before it, and then quantizes once.
 _FUSED_AFTER = frozenset({"BiasAdd", "Relu", "Relu6"})
-# Without state TensorFlow may take what reads a variable for a constant.
-_STATEFUL = {"StatelessWhile": "While", "StatelessIf": "If", "StatelessCase": "Case"}
 # These only move or choose values, or run other nodes: there is nothing in them to compute in another precision.
 _NOT_COMPUTING = frozenset({
     "Const", "Placeholder", "PlaceholderWithDefault", "Identity", "IdentityN", "Reshape", "Transpose", "Squeeze",
@@ -51,7 +49,7 @@ _NUMBERS = itertools.count()
 def computing_nodes(graph: SignatureGraph) -> tuple[str, ...]:
     """Every node of a canonical graph that computes float32 numbers, bodies included, by scoped name."""
     return tuple(scope.node(node.name) for scope in scopes_of(graph.graph_def) for node in scope.nodes
-                 if node.op not in _NOT_COMPUTING and any(kind == _DT_FLOAT for kind in _kinds(node, "output_arg")))
+                 if node.op not in _NOT_COMPUTING and any(kind == _DT_FLOAT for kind in data_types(node, "output_arg")))
 
 
 class Emulation:
@@ -121,10 +119,7 @@ class Emulation:
                 _Rewriting(self, scope, ranges, fetched).run(here, outputs)
         if missing := wanted - found:
             raise KeyError(f"the graph has no node {min(missing)}")
-        for function in graph_def.library.function:
-            function.signature.is_stateful = True
-        for node in every_node(graph_def):
-            node.op = _STATEFUL.get(node.op, node.op)
+        make_stateful(graph_def)
 
     def variable(self, node: str, low: Array, raised: Array) -> str:
         """The shared name of a new variable that holds ``low`` until ``node`` is raised."""
@@ -178,7 +173,7 @@ class _Rewriting:
         """The tensors that go through the low precision after ``node``: as written, and scoped."""
         scope = self._scope
         if not self._fake:
-            for index, kind in enumerate(_kinds(node, "output_arg")):
+            for index, kind in enumerate(data_types(node, "output_arg")):
                 if kind == _DT_FLOAT:
                     written = scope.written(node.name, index)
                     yield written, scope.tensor(written)
@@ -201,29 +196,30 @@ class _Rewriting:
         if written not in self._lowered:
             self._lowered[written] = self._eight_bits(written, tensor) if self._fake else self._half(written)
         # The first version of Select, unlike the second, copies where the condition is one number.
-        return self._written(self._node("Select", [switch, self._lowered[written], written], T=_DT_FLOAT), "output")
+        chosen = self._node("Select", [switch, self._lowered[written], written], T=_DT_FLOAT)
+        return self._scope.written(chosen.name)
 
     def _eight_bits(self, written: str, tensor: str) -> str:
         found = self._ranges.of(tensor) or (0.0, 0.0)
         bounds = arithmetic.covered(*found, symmetric=self._emulation.symmetric)
         node = self._node("FakeQuantWithMinMaxVars",
-                          [written, *(self._constant(np.float32(bound)) for bound in bounds)])
+                          [written, *(self._scope.add_constant(self._name(), np.float32(bound)) for bound in bounds)])
         node.attr["num_bits"].i = 8
         node.attr["narrow_range"].b = self._emulation.symmetric
-        return self._written(node, "outputs")
+        return self._scope.written(node.name)
 
     def _half(self, written: str) -> str:
         kind = _LOW_TYPES[self._emulation.precision]
         there = self._node("Cast", [written], SrcT=_DT_FLOAT, DstT=kind)
-        back = self._node("Cast", [self._written(there, "y")], SrcT=kind, DstT=_DT_FLOAT)
-        return self._written(back, "y")
+        back = self._node("Cast", [self._scope.written(there.name)], SrcT=kind, DstT=_DT_FLOAT)
+        return self._scope.written(back.name)
 
     def _weight(self, node: node_def_pb2.NodeDef, position: int, value: Array) -> str:
         if self._fake:
             axes = arithmetic.channel_axes(node, position, value.ndim)
             low = arithmetic.quantized_weight(value, axes if self._emulation.per_channel else ()) if axes else value
         else:
-            low = arithmetic.rounded(value, self._emulation.precision)
+            low = halves.rounded(value, self._emulation.precision)
         return self._read(self._scope.node(node.name), low, value, _DT_FLOAT)
 
     def _switch(self, node: node_def_pb2.NodeDef) -> str:
@@ -235,26 +231,16 @@ class _Rewriting:
         for size in low.shape:
             handle.attr["shape"].shape.dim.add().size = size
         handle.attr["shape"].shape.SetInParent()
-        read = self._node("ReadVariableOp", [self._written(handle, "resource")], dtype=kind)
+        read = self._node("ReadVariableOp", [self._scope.written(handle.name)], dtype=kind)
         handle.device = read.device = "/device:CPU:0"
-        return self._written(read, "value")
-
-    def _constant(self, value: Any) -> str:
-        from tensorflow.python.framework import tensor_util
-
-        node = self._node("Const", [], dtype=_DT_FLOAT)
-        node.attr["value"].tensor.CopyFrom(tensor_util.make_tensor_proto(value))
-        return self._written(node, "output")
+        return self._scope.written(read.name)
 
     def _node(self, op: str, inputs: list[str], **types: int) -> node_def_pb2.NodeDef:
-        node = self._scope.nodes.add(name=f"islands/{self._added}", op=op, input=inputs)
-        self._added += 1
-        for key, kind in types.items():
-            node.attr[key].type = kind
-        return node
+        return self._scope.add(op, self._name(), inputs, **types)
 
-    def _written(self, node: node_def_pb2.NodeDef, output: str) -> str:
-        return f"{node.name}:{output}:0" if self._scope.function is not None else str(node.name)
+    def _name(self) -> str:
+        self._added += 1
+        return f"islands/{self._added}"
 
     def _plain(self, source: str) -> str:
         """How a tensor is written, in one way: a graph may write its first output with or without the ':0'."""
@@ -287,22 +273,7 @@ class _Rewriting:
 
 def _float_inputs(node: node_def_pb2.NodeDef) -> list[int]:
     """The positions of the float32 inputs of ``node``."""
-    return [position for position, kind in enumerate(_kinds(node, "input_arg")) if kind == _DT_FLOAT]
-
-
-def _kinds(node: node_def_pb2.NodeDef, side: str) -> list[int]:
-    """The dtype of each input or output of ``node``; ``side`` is "input_arg" or "output_arg"."""
-    from tensorflow.python.framework import op_def_registry
-
-    definition = op_def_registry.get(node.op)
-    kinds: list[int] = []
-    for argument in getattr(definition, side) if definition is not None else ():
-        if argument.type_list_attr:
-            kinds += node.attr[argument.type_list_attr].list.type
-        else:
-            count = int(node.attr[argument.number_attr].i) if argument.number_attr else 1
-            kinds += [argument.type or node.attr[argument.type_attr].type] * count
-    return kinds
+    return [position for position, kind in enumerate(data_types(node, "input_arg")) if kind == _DT_FLOAT]
 
 
 def _destroy(handles: list[Any]) -> None:

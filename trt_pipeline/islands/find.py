@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from trt_pipeline.calibration.ranges import RangesFile, SignatureRanges
-from trt_pipeline.conversion import canonical
+from trt_pipeline.conversion import canonical, halves
 from trt_pipeline.conversion.freeze import SignatureGraph
-from trt_pipeline.islands import arithmetic
 from trt_pipeline.islands import gate as gates
 from trt_pipeline.islands import rank as ranking
 from trt_pipeline.islands.emulate import Emulation, computing_nodes
 from trt_pipeline.islands.gate import Judged, SearchGate
 from trt_pipeline.islands.islands import Islands, SignatureIslands
-from trt_pipeline.islands.search import search
+from trt_pipeline.islands.search import Counting, search
 from trt_pipeline.model.contract import Contract, SignatureContract
 from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.parity.tolerance import Gate
@@ -27,8 +25,6 @@ SAMPLES = 256
 # The sweep runs once a node, so on few samples, and in groups where nodes are many.
 _SWEEP_BATCHES = 2
 _SWEEP_EVALUATIONS = 256
-# Sets that miss the bound by more than this factor on the first samples are not run on the others.
-_HOPELESS = 3.0
 
 
 def find(model: Path, tags: Sequence[str], candidate: str, precision: str, low: Mapping[str, LowPrecision],
@@ -58,13 +54,13 @@ def find(model: Path, tags: Sequence[str], candidate: str, precision: str, low: 
 
     loaded = tf.saved_model.load(str(model), tags=list(tags))
     # fp16 and bf16 are not about weights alone: there, all that computes is in question.
-    computing = precision in arithmetic.FLOATS
+    computing = precision in halves.LARGEST
     chosen = [name for name, one in low.items()
               if one.nodes and len(samples.get(name, ())) and name in ranges.signatures]
     graphs = {name: canonical.canonical(loaded.signatures[name]) for name in chosen}
     nodes = {name: [node for node in (computing_nodes(graph) if computing else low[name].nodes)
                     if node not in low[name].kept and node not in low[name].others] for name, graph in graphs.items()}
-    counting = _Counting(progress, sum(min(len(nodes[name]), _SWEEP_EVALUATIONS) + budget for name in chosen))
+    counting = Counting(progress, sum(min(len(nodes[name]), _SWEEP_EVALUATIONS) + budget for name in chosen))
     found = {}
     for name, graph in graphs.items():
         found[name] = find_in_graph(
@@ -88,31 +84,13 @@ def find_in_graph(graph: SignatureGraph, signature: SignatureContract, precision
 
     def evaluate(raised: frozenset[str]) -> Judged:
         progress()
-        # What nothing raised misses by is reported, so it is measured on everything.
-        hopeless = _HOPELESS if raised else math.inf
-        return judging.judge(lambda feeds: emulation(feeds, raised), hopeless=hopeless).within(margin)
+        return judging.judge_raised(lambda feeds: emulation(feeds, raised), raised).within(margin)
 
     def only_low(group: frozenset[str]) -> Judged:
         return judging.judge(lambda feeds: emulation(feeds, everything - group), _SWEEP_BATCHES)
 
     beyond = ranking.out_of_reach(graph, ranges, precision, nodes)
     costs = ranking.rank(nodes, only_low, _SWEEP_EVALUATIONS, beyond, lambda done, total: progress())
+    order = [cost.node for cost in costs]
     # An infinity may do no harm on these samples and ruin others, so none is taken out of the answer again.
-    result = search([cost.node for cost in costs], evaluate, budget, kept=beyond)
-    # With everything raised nothing is left of the candidate.
-    passed = result.passed and len(result.raised) < len(nodes)
-    return SignatureIslands(nodes=result.raised if passed else (), of=len(nodes), passed=passed, before=result.before,
-                            after=result.after if passed else None, curve=result.curve,
-                            order=tuple(cost.node for cost in costs))
-
-
-class _Counting:
-    """Evaluations of all signatures, as one progress."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def step(self) -> None:
-        """One more was made."""
-        self._done += 1
-        self._progress(min(self._done, self._total), self._total)
+    return SignatureIslands.of_search(search(order, evaluate, budget, kept=beyond), order, tried=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from trt_pipeline.errors import InputError
 from trt_pipeline.frozen import Frozen
-from trt_pipeline.islands.search import Point
+from trt_pipeline.islands.search import Found, Point
 from trt_pipeline.suggest import did_you_mean
 
 
@@ -34,6 +34,13 @@ class SignatureIslands(Frozen):
     """Every set that this search looked at."""
     order: tuple[str, ...] = ()
     """All nodes that could be raised, the costliest first; not kept in the file."""
+
+    @classmethod
+    def of_search(cls, found: Found, order: Sequence[str], *, tried: bool) -> SignatureIslands:
+        """What a search along the ranking ``order`` came to; with everything raised nothing is left of a candidate."""
+        passed = found.passed and len(found.raised) < len(order)
+        return cls(nodes=found.raised if passed else (), of=len(order), passed=passed, tried=tried,
+                   before=found.before, after=found.after if passed else None, curve=found.curve, order=tuple(order))
 
     @model_validator(mode="after")
     def _each_once(self) -> SignatureIslands:

@@ -6,10 +6,9 @@ import heapq
 from collections.abc import Callable, Sequence
 
 from trt_pipeline.calibration.ranges import SignatureRanges
-from trt_pipeline.conversion import canonical
+from trt_pipeline.conversion import canonical, halves
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.frozen import Frozen
-from trt_pipeline.islands import arithmetic
 from trt_pipeline.islands.gate import Judged
 from trt_pipeline.model.scoped import Scope, scopes_of
 
@@ -94,7 +93,7 @@ def out_of_reach(graph: SignatureGraph, ranges: SignatureRanges, precision: str,
 
     Empty for int8, which saturates.
     """
-    largest = arithmetic.LARGEST.get(precision)
+    largest = halves.LARGEST.get(precision)
     if largest is None:
         return ()
     extents, wanted, found = ranges.extents, set(nodes), {}

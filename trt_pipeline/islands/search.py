@@ -55,6 +55,18 @@ def search(nodes_by_cost: Sequence[str], evaluate: Evaluate, budget: int, *,
     return _Search(order, evaluate, budget, frozenset(order) & frozenset(kept)).run()
 
 
+class Counting:
+    """Evaluations of all signatures, as one progress."""
+
+    def __init__(self, progress: Callable[[int, int], None], total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def step(self) -> None:
+        """One more was made."""
+        self._done += 1
+        self._progress(min(self._done, self._total), self._total)
+
+
 class _OutOfBudget(Exception):
     """No evaluation is left."""
 

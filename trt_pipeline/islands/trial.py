@@ -7,7 +7,6 @@ translator, only the candidate itself, on the samples that it will be judged on,
 from __future__ import annotations
 
 import functools
-import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,14 +17,12 @@ from trt_pipeline.errors import Unsupported
 from trt_pipeline.islands import gate as gates
 from trt_pipeline.islands.gate import Judged, SearchGate
 from trt_pipeline.islands.islands import Islands, SignatureIslands
-from trt_pipeline.islands.search import search
+from trt_pipeline.islands.search import Counting, search
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.parity.tolerance import Gate
 from trt_pipeline.samples.store import Samples
 
 Progress = Callable[[int, int], None]
-# A trial costs seconds, and most sets miss the bound by far on the first samples already.
-_HOPELESS = 3.0
 
 
 def find(backend: Backend, request: ConversionRequest, contract: Contract, found: Islands,
@@ -43,38 +40,29 @@ def find(backend: Backend, request: ConversionRequest, contract: Contract, found
         scratch: a folder that may be filled.
     """
     backend.scratch = scratch / "kept"
-    done = 0
-    signatures = {}
-    for name, one in found.signatures.items():
-        signature, everything = contract.signature(name), frozenset(one.order)
-        batches = gates.batches(signature, samples[name], max(len(samples[name]), 1))
-        with SavedModelRunner(contract, request.model) as original:
-            judging = SearchGate(signature, gate, request.precision, floors.get(name, {}), batches,
-                                 functools.partial(original.infer, name))
+    counting = Counting(progress, budget * len(found.signatures))
+    with SavedModelRunner(contract, request.model) as original:
+        gates_of = {name: SearchGate(
+            contract.signature(name), gate, request.precision, floors.get(name, {}),
+            gates.batches(contract.signature(name), samples[name], max(len(samples[name]), 1)),
+            functools.partial(original.infer, name)) for name in found.signatures}
 
-        def evaluate(raised: frozenset[str], name: str = name, judging: SearchGate = judging,
-                     everything: frozenset[str] = everything) -> Judged:
-            nonlocal done
-            done += 1
-            progress(min(done, budget * len(found.signatures)), budget * len(found.signatures))
-            if raised == everything:
-                return Judged(passed=True, distance=0.0)  # nothing of it is left in its precision
-            folder = scratch / "trial"
-            tried = request.model_copy(update={"signatures": (name,), "raised": {name: tuple(sorted(raised))}})
-            try:
-                artifact = backend.convert(tried, contract, folder)
-                with backend.load(artifact, folder, contract) as runner:
-                    # What nothing raised misses by is reported, so it is measured on everything.
-                    hopeless = _HOPELESS if raised else math.inf
-                    return judging.judge(functools.partial(runner.infer, name), hopeless=hopeless)
-            except Unsupported:  # nothing that is left can be in this precision
-                return Judged(passed=False, distance=gates.FARTHEST)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+    def judged(name: str, raised: frozenset[str]) -> Judged:
+        counting.step()
+        if len(raised) == len(found.signatures[name].order):
+            return Judged(passed=True, distance=0.0)  # nothing of it is left in its precision
+        folder = scratch / "trial"
+        tried = request.model_copy(update={"signatures": (name,), "raised": {name: tuple(sorted(raised))}})
+        try:
+            artifact = backend.convert(tried, contract, folder)
+            with backend.load(artifact, folder, contract) as runner:
+                return gates_of[name].judge_raised(functools.partial(runner.infer, name), raised)
+        except Unsupported:  # nothing that is left can be in this precision
+            return Judged(passed=False, distance=gates.FARTHEST)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
-        result = search(one.order, evaluate, budget)
-        passed = result.passed and len(result.raised) < len(one.order)
-        signatures[name] = SignatureIslands(
-            nodes=result.raised if passed else (), of=one.of, passed=passed, before=result.before,
-            after=result.after if passed else None, curve=result.curve, order=one.order, tried=True)
-    return found.model_copy(update={"signatures": signatures})
+    return found.model_copy(update={"signatures": {
+        name: SignatureIslands.of_search(search(one.order, functools.partial(judged, name), budget), one.order,
+                                         tried=True)
+        for name, one in found.signatures.items()}})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from tensorflow.core.framework import attr_value_pb2, function_pb2, graph_pb2, node_def_pb2
+
+_STATEFUL = {"StatelessWhile": "While", "StatelessIf": "If", "StatelessCase": "Case"}
 
 
 def every_node(graph_def: graph_pb2.GraphDef) -> Iterator[node_def_pb2.NodeDef]:
@@ -53,3 +55,29 @@ def with_functions_renamed(graph_def: graph_pb2.GraphDef, prefix: str) -> graph_
         for called in called_functions(node):
             called.name = names.get(called.name, called.name)
     return copy
+
+
+def data_types(node: node_def_pb2.NodeDef, side: Literal["input_arg", "output_arg"]) -> list[int]:
+    """The DataType of each input or output of ``node``; none where this TensorFlow does not know the operation."""
+    from tensorflow.python.framework import op_def_registry
+
+    definition = op_def_registry.get(node.op)
+    kinds: list[int] = []
+    for argument in getattr(definition, side) if definition is not None else ():
+        if argument.type_list_attr:
+            kinds += node.attr[argument.type_list_attr].list.type
+        else:
+            count = int(node.attr[argument.number_attr].i) if argument.number_attr else 1
+            kinds += [argument.type or node.attr[argument.type_attr].type] * count
+    return kinds
+
+
+def make_stateful(graph_def: graph_pb2.GraphDef) -> None:
+    """Declare all functions of ``graph_def``, and the nodes that run bodies, as having state.
+
+    Without it TensorFlow may leave a body out, or take what it reads for a constant.
+    """
+    for function in graph_def.library.function:
+        function.signature.is_stateful = True
+    for node in every_node(graph_def):
+        node.op = _STATEFUL.get(node.op, node.op)

@@ -8,9 +8,11 @@ whenever it loads a model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
 
 from trt_pipeline.model.nodes import node_name
 
@@ -59,6 +61,35 @@ class Scope:
     def maker(self, written: str) -> node_def_pb2.NodeDef | None:
         """The node that makes a tensor, given how it is written; None for a function's argument."""
         return self.by_name.get(node_name(written))
+
+    def add(self, op: str, name: str, inputs: Iterable[str] = (), **types: int) -> node_def_pb2.NodeDef:
+        """A new node of this scope; ``types`` are its attributes that are DataTypes."""
+        node: node_def_pb2.NodeDef = self.nodes.add(name=name, op=op, input=inputs)
+        for key, kind in types.items():
+            node.attr[key].type = kind
+        self.by_name[name] = node
+        return node
+
+    def add_constant(self, name: str, value: npt.ArrayLike) -> str:
+        """A new Const of ``value``; how nodes of this scope write it."""
+        from tensorflow.python.framework import tensor_util
+
+        tensor = tensor_util.make_tensor_proto(value)
+        node = self.add("Const", name, dtype=tensor.dtype)
+        node.attr["value"].tensor.CopyFrom(tensor)
+        return self.written(name)
+
+    def redirect(self, written: str, moved: str, readers: Iterable[node_def_pb2.NodeDef] | None = None) -> None:
+        """Let ``readers`` (by default all nodes of this scope), and what it returns, read ``moved`` for ``written``."""
+        same = {written, f"{written}:0"} if self.function is None else {written}
+        for reader in self.nodes if readers is None else readers:
+            for position, source in enumerate(reader.input):
+                if source in same:
+                    reader.input[position] = moved
+        if self.function is not None:
+            for key, source in list(self.function.ret.items()):
+                if source in same:
+                    self.function.ret[key] = moved
 
     def _before(self, maker: str, output: str) -> int:
         count = 0

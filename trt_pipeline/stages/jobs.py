@@ -64,7 +64,7 @@ def calibrate(*, model: str, contract: Json, signatures: list[str], samples: dic
         percentile=percentile, model_digest=model_digest, samples_digest=samples_digest,
         checkpoint=Path(checkpoint) if checkpoint else None, most=most, progress=progress)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    ranges.write(Path(folder) / "ranges.json", found)
+    ranges.write(Path(folder) / ranges.FILE, found)
     return {"count": found.count, "tensors": {name: len(one.extents) for name, one in found.signatures.items()}}
 
 

@@ -14,6 +14,7 @@ from trt_pipeline import candidate, digest, report
 from trt_pipeline.backends import backend as make_backend
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
+from trt_pipeline.calibration import ranges
 from trt_pipeline.config.schema import Config
 from trt_pipeline.environment import environment, gpu_models
 from trt_pipeline.errors import (
@@ -50,7 +51,6 @@ from trt_pipeline.stages.worker import WorkerFailed
 # Parity of the samples themselves is judged in batches of this many; corners have their own sizes.
 _VALIDATION_BATCH = 8
 ARTIFACTS = Path("artifacts")
-RANGES = "ranges.json"
 Raised = dict[str, tuple[str, ...]]
 
 
@@ -345,9 +345,9 @@ class _Run:
             self.uncalibrated = f"the model could not be calibrated: {error}"
             raise PipelineError(self.uncalibrated) from None
         self.shared.append(cost)
-        self.ranges = entry.files / RANGES
+        self.ranges = entry.files / ranges.FILE
         if self.executor.folder:
-            shutil.copyfile(self.ranges, self.executor.folder.path / RANGES)
+            shutil.copyfile(self.ranges, self.executor.folder.path / ranges.FILE)
         return self.ranges
 
     def _request(self, row: _Row, raised: Raised) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -356,8 +356,8 @@ class _Run:
                                  "options": self.config.settings_of(row.backend).options}
         request: dict[str, Any] = {"model": str(self.config.model), "tags": self.config.tags, **known}
         key: dict[str, Any] = {"backend": row.backend, **known}
-        if make_backend(row.backend).uses_ranges(row.precision, known["options"]) and (ranges := self._calibrated()):
-            request["ranges"] = str(ranges)
+        if make_backend(row.backend).uses_ranges(row.precision, known["options"]) and (file := self._calibrated()):
+            request["ranges"] = str(file)
             key |= self._ranges_key()
         if raised:
             request["raised"] = key["raised"] = raised

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.measured import extents
 from trt_pipeline.calibration.ranges import SignatureRanges
-from trt_pipeline.calibration.taps import Tapped, float_tensors
+from trt_pipeline.calibration.taps import Tapped
 from trt_pipeline.conversion import canonical
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.conversion.onednn.availability import why_not
@@ -91,19 +92,7 @@ def measured() -> Any:
 
 def _measured(graph: SignatureGraph, samples: list[dict[str, Array]]) -> SignatureRanges:
     """Smallest and largest value of every tensor."""
-    seen: dict[str, tuple[float, float]] = {}
-
-    def listener(name: str) -> Any:
-        def listen(value: Array) -> None:
-            if value.size:
-                low, high = seen.get(name, (np.inf, -np.inf))
-                seen[name] = min(low, float(value.min())), max(high, float(value.max()))
-        return listen
-
-    tapped = Tapped(graph, {name: listener(name) for _, _, name in float_tensors(graph.graph_def)})
-    for sample in samples:
-        tapped(sample)
-    return SignatureRanges(ranges={}, extents=seen)
+    return SignatureRanges(ranges={}, extents=extents(graph, samples))
 
 
 class Emulated:

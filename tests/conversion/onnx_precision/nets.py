@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import onnx
 import onnxruntime as ort
 import tensorflow as tf
 
+from tests.measured import extents
 from trt_pipeline.calibration.ranges import SignatureRanges
-from trt_pipeline.calibration.taps import Tapped, float_tensors
 from trt_pipeline.conversion.canonical import canonical
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.conversion.onnx_export import export
@@ -38,18 +38,7 @@ class Exported:
 
 def measure(graph: SignatureGraph, samples: Sequence[Feeds]) -> SignatureRanges:
     """The smallest and the largest value of every tensor."""
-    found: dict[str, tuple[float, float]] = {}
-
-    def listener(name: str) -> Callable[[np.ndarray], None]:
-        def listen(value: np.ndarray) -> None:
-            if value.size:
-                low, high = found.get(name, (np.inf, -np.inf))
-                found[name] = min(low, float(value.min())), max(high, float(value.max()))
-        return listen
-
-    tapped = Tapped(graph, {name: listener(name) for _, _, name in float_tensors(graph.graph_def)})
-    for feeds in samples:
-        tapped(feeds)
+    found = extents(graph, samples)
     return SignatureRanges(ranges=found, extents=found)
 
 

@@ -8,7 +8,7 @@ import platform
 import sys
 from pathlib import Path
 
-from trt_pipeline.environment import version
+from trt_pipeline.environment import cpu_flags, version
 
 _OLDEST = (2, 14)
 
@@ -23,7 +23,7 @@ def why_not(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
                f"{platform.machine()}"
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1").lower() in ("0", "false"):
         return "oneDNN is off: TF_ENABLE_ONEDNN_OPTS is 0"
-    if "vnni" not in _flags(cpuinfo):
+    if not any("vnni" in flag for flag in cpu_flags(cpuinfo)):
         return "this processor has no VNNI (int8 dot products)"
     if importlib.util.find_spec("tensorflow") is None:
         return "TensorFlow is not installed"
@@ -32,11 +32,3 @@ def why_not(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     if numbers and numbers < _OLDEST:
         return f"TensorFlow {found} is older than 2.14"
     return ""
-
-
-def _flags(cpuinfo: Path) -> str:
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line for line in lines if line.startswith("flags")), "")

@@ -114,15 +114,8 @@ class Editor:
         controls = [source for source in node.input if source.startswith("^")]
         node.attr.clear()
         _fill(node, op, [*inputs, *controls], attributes)
-        after = self.first(node)
-        if self.scope.function is not None and after != before:
-            for reader in self.scope.nodes:
-                for position, source in enumerate(reader.input):
-                    if source == before:
-                        reader.input[position] = after
-            for key, source in list(self.scope.function.ret.items()):
-                if source == before:
-                    self.scope.function.ret[key] = after
+        if (after := self.first(node)) != before:
+            self.scope.redirect(before, after)
 
     def constant(self, name: str, value: Array, kind: int | None = None) -> str:
         """A Const of ``value``; ``kind`` where the DataType is not that of the array."""

@@ -19,7 +19,7 @@ from trt_pipeline.model.nodes import called_functions, every_node, with_function
 from trt_pipeline.model.scoped import scopes_of
 
 if TYPE_CHECKING:
-    from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
+    from tensorflow.core.framework import graph_pb2, node_def_pb2
 
 # What TensorFlow merges into the graph where it is asked to.
 _LOWERED = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
@@ -68,8 +68,6 @@ def rewrite(graph: SignatureGraph, ranges: SignatureRanges,
             report.kept[name] = ("raised" if name in raised else
                                  _OTHERS[node.op] if constant else "its weight is not constant")
         editor.tidy()
-        if scope.function is not None:
-            _drop_lost_controls(scope.function)
     if not report.nodes:
         why = f": {next(iter(report.kept.items()))[0]}: {next(iter(report.kept.values()))}" if report.kept else ""
         raise Unsupported(f"no operation of it can compute in int8{why}")
@@ -104,10 +102,3 @@ def _called_as_they_run(graph_def: graph_pb2.GraphDef) -> set[str]:
     elsewhere = {called.name for node in every_node(graph_def) if node.op not in _LOWERED
                  for called in called_functions(node)}
     return (functions.keys() - merged) | elsewhere
-
-
-def _drop_lost_controls(function: function_pb2.FunctionDef) -> None:
-    """Forget control outputs whose nodes went when the graph became canonical: such a function cannot be saved."""
-    left = [name for name in function.signature.control_output if name in function.control_ret]
-    del function.signature.control_output[:]
-    function.signature.control_output.extend(left)

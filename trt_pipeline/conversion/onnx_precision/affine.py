@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from trt_pipeline.calibration.ranges import Range
+from trt_pipeline.environment import cpu_flags
 
 Array = npt.NDArray[Any]
 Style = Literal["cpu", "tensorrt"]
@@ -84,11 +84,7 @@ def largest_weight(style: Style) -> int:
 
 def has_vnni() -> bool:
     """Whether this CPU multiplies U8 by S8 without saturating."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return any(flag in flags for flag in ("avx512_vnni", "avx_vnni", "asimddp"))
+    return not cpu_flags().isdisjoint({"avx512_vnni", "avx_vnni", "asimddp"})
 
 
 def _scale(step: float) -> float:

@@ -6,7 +6,6 @@ nothing but zeros, stays in fp32; so do the model's inputs and outputs and what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trt_pipeline.calibration.ranges import Range, SignatureRanges
+from trt_pipeline.conversion import halves
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.conversion.onnx_precision.bodies import Body, array
 from trt_pipeline.conversion.onnx_precision.extents import Extents
@@ -41,16 +41,7 @@ _CONTROL_FLOW = frozenset({"Loop", "If", "Scan"})
 _SOURCES = frozenset({"ConstantOfShape", "Constant"})
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """A 16-bit type: the largest finite value, and the smallest that is not 0."""
-
-    code: int
-    largest: float
-    smallest: float
-
-
-_KINDS = {"fp16": _Kind(HALF, 65504.0, 2.0**-24), "bf16": _Kind(BFLOAT16, 3.3895e38, 2.0**-133)}
+_CODES = {"fp16": HALF, "bf16": BFLOAT16}
 
 
 def to_half(source: Path, target: Path, graph: SignatureGraph, ranges: SignatureRanges, raised: frozenset[str],
@@ -75,8 +66,8 @@ def to_half(source: Path, target: Path, graph: SignatureGraph, ranges: Signature
     model = onnx.load(str(source))
     name_nodes(model)
     names = Names(graph, model)
-    kind = _KINDS[precision]
-    judge = _Judge(names, Types(names.bodies), Extents(names, ranges, str(source.parent)), raised, kind)
+    code = _CODES[precision]
+    judge = _Judge(names, Types(names.bodies), Extents(names, ranges, str(source.parent)), raised, precision)
     chosen: set[int] = set()
     nodes: list[str] = []
     kept: dict[str, str] = {}
@@ -98,9 +89,9 @@ def to_half(source: Path, target: Path, graph: SignatureGraph, ranges: Signature
     if not nodes:
         name, why = next(iter(kept.items()), ("it", "it has no convolution or matrix product with a constant weight"))
         raise Unsupported(f"no operation could be converted to {precision}: {name}: {why}")
-    _Writer(names.bodies, judge.types, chosen, kind.code).write()
+    _Writer(names.bodies, judge.types, chosen, code).write()
     tidy(model)
-    if kind.code == BFLOAT16:
+    if code == BFLOAT16:
         raise_opset(model)
     save(model, target, large)
     return LowPrecision(precision=precision, nodes=tuple(nodes), kept=kept), stayed
@@ -109,8 +100,10 @@ def to_half(source: Path, target: Path, graph: SignatureGraph, ranges: Signature
 class _Judge:
     """Which operations can be in 16 bits."""
 
-    def __init__(self, names: Names, types: Types, extents: Extents, raised: frozenset[str], kind: _Kind) -> None:
-        self.names, self.types, self.extents, self.raised, self.kind = names, types, extents, raised, kind
+    def __init__(self, names: Names, types: Types, extents: Extents, raised: frozenset[str],
+                 precision: str) -> None:
+        self.names, self.types, self.extents, self.raised = names, types, extents, raised
+        self.precision, self.code = precision, _CODES[precision]
 
     def concerns(self, body: Body, node: onnx.NodeProto) -> bool:
         """Whether ``node`` computes with floats at all."""
@@ -127,13 +120,13 @@ class _Judge:
         if node.op_type in _FP32_ONLY:
             return f"{node.op_type}: {_FP32_ONLY[node.op_type]}"
         outputs = [name for name in node.output if name and self.types.of(body, name) == FLOAT]
-        if any(not takes(node, self.kind.code, number, output=True) for number, name in enumerate(node.output)
-               if name in outputs) or not (outputs or converted_inputs(body, node, self.types, self.kind.code)):
+        if any(not takes(node, self.code, number, output=True) for number, name in enumerate(node.output)
+               if name in outputs) or not (outputs or converted_inputs(body, node, self.types, self.code)):
             return f"{node.op_type}: {_RUNTIMES}"
         for _, extent in self.names.extents(body, node, self.extents.seen):
             if why := self._unheld(extent, "would"):
                 return why
-        read = [node.input[n] for n in converted_inputs(body, node, self.types, self.kind.code)]
+        read = [node.input[n] for n in converted_inputs(body, node, self.types, self.code)]
         return next(filter(None, (self._tensor(body, name) for name in (*outputs, *read))), "")
 
     def _tensor(self, body: Body, name: str) -> str:
@@ -154,9 +147,9 @@ class _Judge:
     def _unheld(self, extent: Range, mood: str) -> str:
         """``mood``: "would" of what was measured, "could" of a bound."""
         largest = max(abs(bound) for bound in extent)
-        if largest > self.kind.largest:
+        if largest > halves.LARGEST[self.precision]:
             return f"{mood} overflow: {largest:.1e}"
-        if 0 < largest < self.kind.smallest:
+        if 0 < largest < halves.SMALLEST[self.precision]:
             return f"{mood} be all zero: {largest:.1e}"
         return ""
 
@@ -235,6 +228,5 @@ def _converted(value: npt.NDArray[Any], name: str, code: int) -> onnx.TensorProt
 
     if code == HALF:
         return numpy_helper.from_array(value.astype(np.float16), name)
-    bits = np.ascontiguousarray(value, np.float32).view(np.uint32).astype(np.uint64)
-    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")  # to the nearest, ties to even
-    return TensorProto(data_type=BFLOAT16, dims=value.shape, name=name, raw_data=rounded.tobytes())
+    bits = (halves.rounded(value, "bf16").view(np.uint32) >> np.uint32(16)).astype("<u2")
+    return TensorProto(data_type=BFLOAT16, dims=value.shape, name=name, raw_data=bits.tobytes())

@@ -62,7 +62,7 @@ def convert(function: tf.types.experimental.ConcreteFunction, precision: str, pr
     quantizing = precision == "int8" and calibrator == "minmax" and not own_quantization
     if quantizing:
         # Grappler moves factors into weights, so only the graph that was calibrated has the tensors that were seen.
-        graph = canonical.unfolded(function)
+        graph = canonical.unfolded(graph)
     graph = replace(graph, graph_def=segment.tidy(prepare(graph.graph_def), inputs, outputs))
     if precision != "int8" and _QUANTIZER in operations:
         raise Unsupported(f"its graph is quantized already ({_QUANTIZER}), which TF-TRT can only build at int8")

@@ -7,7 +7,6 @@ s = largest magnitude / 127. Inputs and weights both need one, or the product le
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,8 +65,8 @@ def insert(graph_def: graph_pb2.GraphDef, ranges: SignatureRanges,
                 source = node.input[position]
                 if source not in made:
                     made.add(source)
-                    scope.nodes.extend(_quantizer(scope, source, magnitude))
-                node.input[position] = _written(scope, _quantized_name(source), "output")
+                    _quantize(scope, source, magnitude)
+                node.input[position] = scope.written(_quantized_name(source))
     if not nodes:
         why = "; ".join(dict.fromkeys(kept.values()))
         raise Unsupported(f"int8: no convolution can be quantized: {why}" if kept else
@@ -98,31 +97,20 @@ def _why_kept(node: node_def_pb2.NodeDef, raised: bool, largest: list[float | No
         "what it reads is all zero or infinite")
 
 
-def _quantizer(scope: Scope, tensor: str, largest: float) -> Iterator[node_def_pb2.NodeDef]:
-    from tensorflow.core.framework import node_def_pb2, types_pb2
-    from tensorflow.python.framework import tensor_util
+def _quantize(scope: Scope, tensor: str, largest: float) -> None:
+    """Put a Q/DQ of ``tensor`` into its scope, symmetric over ``largest``."""
+    from tensorflow.core.framework import types_pb2
 
     name = _quantized_name(tensor)
-    for bound, value in (("min", -largest), ("max", largest)):
-        constant = node_def_pb2.NodeDef(name=f"{name}/{bound}", op="Const")
-        constant.attr["dtype"].type = types_pb2.DT_FLOAT
-        constant.attr["value"].tensor.CopyFrom(tensor_util.make_tensor_proto(np.float32(value)))
-        yield constant
-    node = node_def_pb2.NodeDef(name=name, op="QuantizeAndDequantizeV2", input=[
-        tensor, *(_written(scope, f"{name}/{bound}", "output") for bound in ("min", "max"))])
-    node.attr["T"].type = types_pb2.DT_FLOAT
+    bounds = [scope.add_constant(f"{name}/{bound}", np.float32(value))
+              for bound, value in (("min", -largest), ("max", largest))]
+    node = scope.add("QuantizeAndDequantizeV2", name, [tensor, *bounds], T=types_pb2.DT_FLOAT)
     node.attr["num_bits"].i = 8
     node.attr["round_mode"].s = b"HALF_TO_EVEN"
     # Per tensor: TF-TRT reads the first channel's range alone, whatever the axis.
     node.attr["axis"].i = -1
     for key, value in (("signed_input", True), ("range_given", True), ("narrow_range", False)):
         node.attr[key].b = value
-    yield node
-
-
-def _written(scope: Scope, node: str, output: str) -> str:
-    """How nodes of ``scope`` write the only output of a node that has just been made."""
-    return f"{node}:{output}:0" if scope.function is not None else node
 
 
 def _quantized_name(tensor: str) -> str:
