@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trt_pipeline.model.nodes import node_name
+from trt_pipeline.model.nodes import data_types, node_name
 from trt_pipeline.model.scoped import Scope
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class Editor:
     def __post_init__(self) -> None:
         self._readers: dict[str, list[node_def_pb2.NodeDef]] = defaultdict(list)
         self._numbers: dict[float, str] = {}
-        self._row_shapes: dict[int, str] = {}
+        self._scalars: dict[int, str] = {}
+        self._integers: dict[tuple[int, ...], str] = {}
         self._sources = {node.name: [node_name(source) for source in node.input] for node in self.scope.nodes}
         read: set[str] = set()
         for node in self.scope.nodes:
@@ -138,11 +140,46 @@ class Editor:
             self._numbers[float(single)] = self.constant("int8/number", single)
         return self._numbers[float(single)]
 
+    def integer(self, value: int) -> str:
+        """An int32 scalar; one Const for each value."""
+        if value not in self._scalars:
+            self._scalars[value] = self.constant("int8/integer", np.array(value, np.int32))
+        return self._scalars[value]
+
+    def integers(self, values: Sequence[int]) -> str:
+        """An int32 vector; one Const for each value."""
+        key = tuple(values)
+        if key not in self._integers:
+            self._integers[key] = self.constant("int8/shape", np.array(key, np.int32))
+        return self._integers[key]
+
+    def pack(self, scalars: list[str], name: str) -> str:
+        """An int32 vector of int32 scalars."""
+        written = self.add("Pack", name, scalars, T=INT32)
+        self.scope.by_name[node_name(written)].attr["N"].i = len(scalars)
+        return written
+
+    def size_of(self, written: str, axis: int, name: str) -> str:
+        """The size of an axis of a tensor, an int32 scalar."""
+        kind = self.type_of(written)
+        shape = self.add("Shape", f"{name}/shape", [written], T=kind, out_type=INT32)
+        ends = [self.integers([value]) for value in (axis, axis + 1, 1)]
+        size = self.add("StridedSlice", name, [shape, *ends], T=INT32, Index=INT32)
+        self.scope.by_name[node_name(size)].attr["shrink_axis_mask"].i = 1
+        return size
+
+    def type_of(self, written: str) -> int:
+        """The DataType of a tensor."""
+        maker = self.scope.maker(written)
+        if maker is not None:
+            return data_types(maker, "output_arg")[int(self.scope.tensor(written).rpartition(":")[2])]
+        assert self.scope.function is not None
+        return next(int(argument.type) for argument in self.scope.function.signature.input_arg
+                    if argument.name == written)
+
     def rows_of(self, written: str, width: int, kind: int, name: str) -> str:
         """A tensor as (rows, ``width``), whatever its shape."""
-        if width not in self._row_shapes:
-            self._row_shapes[width] = self.constant("int8/rows", np.array([-1, width], np.int32))
-        return self.add("Reshape", name, [written, self._row_shapes[width]], T=kind, Tshape=INT32)
+        return self.add("Reshape", name, [written, self.integers([-1, width])], T=kind, Tshape=INT32)
 
     def ancestors(self, node: node_def_pb2.NodeDef) -> set[str]:
         """The names of the nodes that ``node`` depended on at first."""
