@@ -4,6 +4,9 @@ VENV  ?= .venv
 # The interpreter for the environment: 3.11 or 3.10, the first that is there.
 PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' 2>/dev/null && { echo $$p; break; }; done)
+# TensorRT 8.5's wheel is for 3.10 alone, which pyenv may have without showing it.
+PYTHON310 ?= $(shell for p in python3.10 "$$(pyenv prefix 3.10 2>/dev/null)/bin/python3.10" python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null && { echo $$p; break; }; done)
 READY := $(VENV)/.ready
 BIN   := $(VENV)/bin
 ARGS  ?=
@@ -25,14 +28,29 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-environments: ## Two more, with the other TensorFlows that the tests need
-	@$(MAKE) --no-print-directory -j2 .venv-tf2.17/.ready .venv-tf2.21/.ready
+environments: ## Four more, with the other TensorFlows and the TensorRTs that the tests need
+	@$(MAKE) --no-print-directory -j2 .venv-trt8.5/.ready .venv-tf2.17/.ready .venv-tf2.21/.ready .venv-trt11/.ready
 
 .venv-tf%/.ready: tests/environments/tensorflow-%.lock
 	@test -n "$(PYTHON)" || { echo "trt_pipeline needs Python 3.10 or 3.11: install one, or name it with PYTHON=..." >&2; exit 3; }
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	@echo "Installing TensorFlow $* into $(@D) (about a minute, once)"
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv-trt8.5/.ready: tests/environments/tensorrt-8.5.lock
+	@test -n "$(PYTHON310)" || { echo "TensorRT 8.5 needs Python 3.10: install it, or name it with PYTHON310=..." >&2; exit 3; }
+	@test -x $(@D)/bin/python || $(PYTHON310) -m venv $(@D)
+	@echo "Installing TensorRT 8.5 into $(@D) (about a minute, once)"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv-trt11/.ready: tests/environments/tensorrt-11.lock tests/environments/tensorrt_11.py
+	@test -n "$(PYTHON)" || { echo "trt_pipeline needs Python 3.10 or 3.11: install one, or name it with PYTHON=..." >&2; exit 3; }
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@echo "Installing the bindings of TensorRT 11 into $(@D)"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(@D)/bin/python tests/environments/tensorrt_11.py
 	@touch $@
 
 optimize: $(READY) ## Judge every candidate of MODEL, publish the best to serving/
@@ -72,9 +90,11 @@ lock: ## Make requirements.lock and the locks of the environments anew (needs uv
 	$(LOCK) pyproject.toml --constraint constraints.txt --extra dev --extra serving --output-file requirements.lock
 	$(LOCK) tests/environments/tensorflow-2.17.in --output-file tests/environments/tensorflow-2.17.lock
 	$(LOCK) tests/environments/tensorflow-2.21.in --output-file tests/environments/tensorflow-2.21.lock
+	$(LOCK) tests/environments/tensorrt-8.5.in --output-file tests/environments/tensorrt-8.5.lock
+	$(LOCK) tests/environments/tensorrt-11.in --output-file tests/environments/tensorrt-11.lock
 
 clean: ## Remove run folders and publications
 	rm -rf artifacts serving build .mypy_cache .pytest_cache .ruff_cache
 
 clean-all: clean ## Remove the environments too
-	rm -rf $(VENV) .venv-tf* *.egg-info
+	rm -rf $(VENV) .venv-tf* .venv-trt* *.egg-info

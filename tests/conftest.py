@@ -31,17 +31,29 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tensorflow_217() -> Path:
     """An interpreter with TensorFlow 2.17 and what a worker needs, and no more."""
-    return _environment("2.17")
+    return _environment("tf2.17")
 
 
 @pytest.fixture(scope="session")
 def tensorflow_221() -> Path:
     """An interpreter with TensorFlow 2.21 and what a run needs, ONNX left out."""
-    return _environment("2.21")
+    return _environment("tf2.21")
 
 
-def _environment(version: str) -> Path:
-    python = ROOT / f".venv-tf{version}" / "bin" / "python"
+@pytest.fixture(scope="session")
+def tensorrt_8() -> Path:
+    """An interpreter with TensorRT 8.5 and what builds and runs engines, and no more."""
+    return _environment("trt8.5")
+
+
+@pytest.fixture(scope="session")
+def tensorrt_11() -> Path:
+    """An interpreter with the bindings of TensorRT 11 over empty libraries."""
+    return _environment("trt11")
+
+
+def _environment(name: str) -> Path:
+    python = ROOT / f".venv-{name}" / "bin" / "python"
     if not (python.parents[1] / ".ready").is_file():
         pytest.fail(f"there is no {python}: run make environments")
     return python
