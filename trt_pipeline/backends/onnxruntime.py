@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,15 @@ from urllib.parse import quote
 
 from trt_pipeline.backends.base import Array, Artifact, Backend, ConversionRequest, Runner, Support
 from trt_pipeline.calibration.ranges import SignatureRanges
-from trt_pipeline.conversion import freeze, onnx_export
+from trt_pipeline.conversion import freeze, onnx_export, onnx_support
 from trt_pipeline.conversion.canonical import canonical
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.conversion.onnx_precision import half, proof, quantize
 from trt_pipeline.errors import InputError, Unsupported
 from trt_pipeline.model.contract import Contract, SignatureContract
 from trt_pipeline.model.low_precision import LowPrecision
-from trt_pipeline.model.operations import STRUCTURAL_OPS, Operation
+from trt_pipeline.model.operations import Operation
 
-# Rewritten by pattern in tf2onnx, so they have no handler of their own.
-_REWRITTEN_OPS = frozenset({
-    "While", "StatelessWhile", "If", "StatelessIf", "Switch", "Merge", "Enter", "Exit", "NextIteration", "LoopCond",
-    "ResourceGather", "RandomUniform", "RandomStandardNormal", "ControlTrigger",
-    "TensorListReserve", "TensorListSetItem", "TensorListGetItem", "TensorListStack", "TensorListFromTensor",
-    "TensorListElementShape", "TensorListLength", "EmptyTensorList", "TensorListPushBack", "TensorListPopBack",
-})
-_TABLE_PREFIXES = ("HashTable", "MutableHashTable", "LookupTable", "AnonymousHashTable", "InitializeTable")
 _PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 
 
@@ -54,21 +46,7 @@ class OnnxRuntime(Backend):
         self._kept: dict[str, _Exported] = {}
 
     def blocking(self, signature: SignatureContract, operations: Iterable[Operation]) -> list[tuple[Operation, str]]:
-        from tf2onnx import tfonnx  # noqa: F401  (importing it registers the handlers)
-        from tf2onnx.handler import tf_op
-
-        handled = {op for domain in tf_op.get_opsets().values() for opset in domain for op in opset}
-        found: list[tuple[Operation, str]] = []
-        for operation in operations:
-            if operation.op in STRUCTURAL_OPS:
-                continue
-            if operation.op.startswith(_TABLE_PREFIXES):
-                found.append((operation, "look-up tables stay in TensorFlow"))
-            elif operation.op not in handled and operation.op not in _REWRITTEN_OPS:
-                found.append((operation, "tf2onnx has no ONNX form for it"))
-            elif operation.string:
-                found.append((operation, "works on strings"))
-        return found
+        return onnx_support.without_form(operations)
 
     def uses_ranges(self, precision: str, given: dict[str, Any]) -> bool:
         return precision in ("int8", "fp16")
@@ -115,7 +93,7 @@ class OnnxRuntime(Backend):
             return self._kept[signature.name]
         function = load().signatures[signature.name]
         whole = request.precision != "fp32"  # what is to be quantized is needed afterwards
-        graph = canonical(function) if whole else freeze.freeze(function)
+        graph = canonical(function) if whole else freeze.for_export(function)
         file = (self.scratch / folder.name if self.scratch else folder) / "fp32" / "model.onnx"
         exported = _Exported(graph, file, onnx_export.export(graph, signature, file, consume=not whole))
         if self.scratch:
@@ -136,14 +114,7 @@ class _Runner(Runner):
         self._sessions: dict[str, Any] = {}
 
     def activate_impl(self) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        if self.threads:
-            options.intra_op_num_threads = self.threads
-        self._sessions = {name: ort.InferenceSession(str(file), options, providers=providers())
-                          for name, file in self.files.items()}
+        self._sessions = {name: session(file, self.threads) for name, file in self.files.items()}
 
     def infer_impl(self, signature: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if signature not in self._sessions:
@@ -154,6 +125,21 @@ class _Runner(Runner):
 
     def deactivate_impl(self) -> None:
         self._sessions = {}
+
+
+def session(file: Path, threads: int | None, on: Sequence[str] = ()) -> Any:
+    """An `InferenceSession` of ``file``, on ``threads`` cores or as ONNX Runtime chooses.
+
+    Args:
+        on: execution providers; `providers` by default.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads:
+        options.intra_op_num_threads = threads
+    return ort.InferenceSession(str(file), options, providers=list(on) or providers())
 
 
 def providers() -> list[str]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from trt_pipeline.conversion.weights import Weights, gather_from_constants, take_variables
 from trt_pipeline.errors import Unsupported, one_line
 from trt_pipeline.model.nodes import every_node
 
 if TYPE_CHECKING:
     import tensorflow as tf
-    from tensorflow.core.framework import graph_pb2, node_def_pb2
+    from tensorflow.core.framework import graph_pb2
 
 # A GraphDef is one protobuf message, and those end at 2 GiB; the rest is for the graph itself.
 LARGEST_FROZEN_BYTES = 2**31 - 2**26
+CONTROL_FLOW = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
 _TABLES = frozenset({"HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "MutableDenseHashTable",
                      "MutableDenseHashTableV2", "MutableHashTableOfTensors", "MutableHashTableOfTensorsV2"})
 
@@ -25,17 +27,19 @@ class SignatureGraph:
     ``inputs`` and ``outputs`` map the signature's names to tensor names of ``graph_def``.
     ``resources`` maps placeholder node names of ``graph_def`` to the handles that the original
     function had captured there: tables, and the variables that were not frozen.
+    ``weights`` are values of placeholders, by node name: variables too large for ``graph_def``.
     """
 
     graph_def: graph_pb2.GraphDef
     inputs: dict[str, str]
     outputs: dict[str, str]
     resources: dict[str, Any]
+    weights: Weights = field(default_factory=dict)
 
     @property
     def input_tensors(self) -> list[str]:
-        """What is fed, captured handles included."""
-        return [*self.inputs.values(), *(f"{name}:0" for name in self.resources)]
+        """What is fed, captured handles and large weights included."""
+        return [*self.inputs.values(), *(f"{name}:0" for name in (*self.resources, *self.weights))]
 
     @property
     def output_tensors(self) -> list[str]:
@@ -56,9 +60,8 @@ def freeze(function: tf.types.experimental.ConcreteFunction) -> SignatureGraph:
     """
     from tensorflow.python.framework import convert_to_constants
 
-    size = sum(v.shape.num_elements() * v.dtype.size for v in function.graph.variables)
-    if size > LARGEST_FROZEN_BYTES:
-        raise Unsupported(f"its variables hold {size / 2**30:.1f} GiB, and a frozen graph ends at 2 GiB")
+    if fits_no_graph(function):
+        raise Unsupported(f"its variables hold {_gib(function)}, and a frozen graph ends at 2 GiB")
     _refuse_assignments(function)
     _forget_initializers(function)
     try:
@@ -67,9 +70,49 @@ def freeze(function: tf.types.experimental.ConcreteFunction) -> SignatureGraph:
         graph_def, _ = convert_to_constants._replace_variables_by_constants(converter_data=data)
     except (ValueError, RuntimeError, KeyError) as error:
         raise Unsupported(f"TensorFlow cannot freeze it: {one_line(error)}") from error
-    for body in graph_def.library.function:
-        _gather_from_constants(body.node_def)
+    for body in graph_def.library.function:  # freezing skips them inside bodies (TensorFlow issue 51488)
+        gather_from_constants(body.node_def, ":output:0")
     return _of_function(graph_def, function)
+
+
+def for_export(function: tf.types.experimental.ConcreteFunction) -> SignatureGraph:
+    """A signature of a loaded SavedModel frozen, or, where that is too large, with its variables beside the graph.
+
+    Raises:
+        Unsupported: neither can be done.
+    """
+    return beside(function) if fits_no_graph(function) else freeze(function)
+
+
+def fits_no_graph(function: tf.types.experimental.ConcreteFunction) -> bool:
+    """Whether the variables of a signature exceed what one graph can hold."""
+    return _bytes(function) > LARGEST_FROZEN_BYTES
+
+
+def beside(function: tf.types.experimental.ConcreteFunction) -> SignatureGraph:
+    """A signature of a loaded SavedModel with its variables as `SignatureGraph.weights` beside the graph.
+
+    They share the loaded model's own memory.
+
+    Raises:
+        Unsupported: the signature has loops or branches, whose bodies would need the weights inside, or
+            does more with a variable than read it.
+    """
+    inlined = inline(function)
+    if any(node.op in CONTROL_FLOW for node in every_node(inlined.graph_def)):
+        raise Unsupported(f"its variables hold {_gib(function)}, and over 2 GiB a signature with loops or branches "
+                          "cannot be converted; halve its weights, or split the model")
+    weights = take_variables(inlined.graph_def, inlined.resources)
+    tables = {name: handle for name, handle in inlined.resources.items() if name not in weights}
+    return replace(inlined, resources=tables, weights=weights)
+
+
+def _bytes(function: Any) -> int:
+    return sum(v.shape.num_elements() * v.dtype.size for v in function.graph.variables)
+
+
+def _gib(function: Any) -> str:
+    return f"{_bytes(function) / 2**30:.1f} GiB"
 
 
 def inline(function: tf.types.experimental.ConcreteFunction) -> SignatureGraph:
@@ -129,22 +172,3 @@ def _assignments(function: tf.types.experimental.ConcreteFunction) -> str:
     kinds = {n.op for n in nodes if n.op.startswith(("Assign", "ResourceScatter", "ResourceApply"))}
     return ", ".join(sorted(kinds))
 
-
-def _gather_from_constants(nodes: Any) -> None:
-    """Turn ResourceGather into GatherV2: freezing skips it inside bodies (TensorFlow issue 51488)."""
-    for node in [n for n in nodes if n.op == "ResourceGather"]:
-        axis = nodes.add(name=f"{node.name}/axis", op="Const")
-        axis.attr["dtype"].type = 3  # DT_INT32
-        axis.attr["value"].tensor.dtype = 3
-        axis.attr["value"].tensor.tensor_shape.SetInParent()
-        axis.attr["value"].tensor.int_val.append(0)
-        _become_gather(node, axis.name)
-
-
-def _become_gather(node: node_def_pb2.NodeDef, axis: str) -> None:
-    node.op = "GatherV2"
-    node.input.insert(2, f"{axis}:output:0")
-    node.attr["Tparams"].type = node.attr["dtype"].type
-    node.attr["Taxis"].type = 3  # DT_INT32
-    for key in ("dtype", "validate_indices"):
-        node.attr.pop(key, None)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from trt_pipeline.conversion.freeze import SignatureGraph
+import numpy as np
+import numpy.typing as npt
+
+from trt_pipeline.conversion.freeze import CONTROL_FLOW, SignatureGraph
 from trt_pipeline.conversion.onnx_loops import declare_counters, hoist_loop_constants
 from trt_pipeline.conversion.onnx_while import with_counters
 from trt_pipeline.conversion.weights import Weights, strip_weights
@@ -27,7 +31,8 @@ IR_VERSION = 8
 # Above this a model's weights go to a file of their own; far below protobuf's 2 GiB because
 # serializing in memory costs several times the size.
 _LARGEST_INLINE_BYTES = 2**28
-_CONTROL_FLOW = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
+# Where weights may begin in their file: a page, so that they can be mapped.
+_ALIGNMENT = 4096
 
 
 def export(frozen: SignatureGraph, signature: SignatureContract, target: Path, *,
@@ -56,17 +61,24 @@ def export(frozen: SignatureGraph, signature: SignatureContract, target: Path, *
     given = frozen.graph_def if consume else copy_of(frozen.graph_def)
     graph_def, outputs = with_counters(given, frozen.outputs)
     frozen = replace(frozen, outputs=outputs)
-    weights: Weights = {}
+    weights = dict(frozen.weights)
     if not _has_control_flow(graph_def):
-        graph_def, weights = strip_weights(graph_def)
+        graph_def, stripped = strip_weights(graph_def)
+        weights |= stripped
+        del stripped
     model = _convert(graph_def, frozen, sorted(weights), signature)
     model.ir_version = IR_VERSION
     declare_counters(model)
     hoisted = hoist_loop_constants(model)
-    _attach(model, weights)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    raw = target.with_suffix(".raw.onnx")
+    large = sum(w.nbytes for w in weights.values()) > _LARGEST_INLINE_BYTES
+    _attach(model, weights, raw if large else None)
     _name_free_dimensions(model, signature)
     _refuse_foreign_ops(model, signature.name)
-    _fold_and_save(model, target, sum(w.nbytes for w in weights.values()))
+    onnx.save(model, str(raw))
+    del model
+    _fold(raw, target, large)
     written = onnx.load(str(target), load_external_data=False)
     _refuse_foreign_ops(written, signature.name)
     operations = Counter(node.op_type for node in written.graph.node)
@@ -74,7 +86,7 @@ def export(frozen: SignatureGraph, signature: SignatureContract, target: Path, *
 
 
 def _has_control_flow(graph_def: graph_pb2.GraphDef) -> bool:
-    return any(node.op in _CONTROL_FLOW for node in every_node(graph_def))
+    return any(node.op in CONTROL_FLOW for node in every_node(graph_def))
 
 
 def _convert(graph_def: graph_pb2.GraphDef, frozen: SignatureGraph, stripped: list[str],
@@ -104,16 +116,38 @@ def _convert(graph_def: graph_pb2.GraphDef, frozen: SignatureGraph, stripped: li
                           f"{one_line(error)}") from error
 
 
-def _attach(model: onnx.ModelProto, weights: Weights) -> None:
-    """Put the stripped weights back: the placeholder inputs become initializers."""
+def _attach(model: onnx.ModelProto, weights: Weights, beside: Path | None) -> None:
+    """Put the stripped weights back: the placeholder inputs become initializers.
+
+    Args:
+        beside: the file that ``model`` will be in, where its weights are to be in one of their own.
+    """
     from onnx import numpy_helper
 
-    kept = [value for value in model.graph.input if value.name.split(":")[0] not in weights]
-    for value in model.graph.input:
-        if (name := value.name.split(":")[0]) in weights:
-            model.graph.initializer.append(numpy_helper.from_array(weights[name], value.name))
+    inputs = {value.name: value.name.split(":")[0] for value in model.graph.input}
+    kept = [value for value in model.graph.input if inputs[value.name] not in weights]
+    with open(f"{beside}.data", "wb") if beside else nullcontext() as data:
+        for name, weight in inputs.items():
+            if weight in weights:
+                value = weights.pop(weight)
+                written = numpy_helper.from_array(value, name) if data is None else _external(value, name, data)
+                model.graph.initializer.append(written)
     del model.graph.input[:]
     model.graph.input.extend(kept)
+
+
+def _external(value: npt.NDArray[Any], name: str, data: IO[bytes]) -> onnx.TensorProto:
+    """Write ``value`` at the end of ``data``, without a copy of it in memory."""
+    import onnx
+
+    data.seek(-(-data.tell() // _ALIGNMENT) * _ALIGNMENT)
+    offset = data.tell()
+    data.write(np.ascontiguousarray(value).data)
+    tensor = onnx.TensorProto(name=name, dims=value.shape, data_location=onnx.TensorProto.EXTERNAL,
+                              data_type=onnx.helper.np_dtype_to_tensor_dtype(value.dtype))
+    for key, entry in (("location", Path(data.name).name), ("offset", offset), ("length", value.nbytes)):
+        tensor.external_data.add(key=key, value=str(entry))
+    return tensor
 
 
 def _name_free_dimensions(model: onnx.ModelProto, signature: SignatureContract) -> None:
@@ -152,23 +186,19 @@ def _refuse_foreign_ops(model: onnx.ModelProto, signature: str) -> None:
         raise Unsupported(f"signature {signature} has operations without an ONNX form: {names}")
 
 
-def _fold_and_save(model: onnx.ModelProto, target: Path, weight_bytes: int) -> None:
-    """Let ONNX Runtime fold constants, transposes and batch norms; the result is standard ONNX.
+def _fold(raw: Path, target: Path, large: bool) -> None:
+    """Let ONNX Runtime fold constants, transposes and batch norms of ``raw``; the result is standard ONNX.
 
-    Opening the session is also the proof that the model loads.
+    Opening the session is also the proof that the model loads. ``raw`` goes.
     """
-    import onnx
     import onnxruntime as ort
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    raw = target.with_suffix(".raw.onnx")
-    large = weight_bytes > _LARGEST_INLINE_BYTES
-    onnx.save_model(model, str(raw), save_as_external_data=large, location=f"{raw.name}.data", size_threshold=1024)
-    del model.graph.initializer[:]
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
+    # Nothing is run: a second copy of the weights, in the order of its kernels, would be of no use.
+    options.add_session_config_entry("session.disable_prepacking", "1")
     if large:
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name",
                                          f"{target.name}.data")

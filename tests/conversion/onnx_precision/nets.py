@@ -168,6 +168,17 @@ def images(count: int, size: int, seed: int) -> Feeds:
     return {"image": np.random.default_rng(seed).normal(0, 1, (count, size, size, 3)).astype(np.float32)}
 
 
+def rows(seed: int) -> Feeds:
+    """For `Normed`."""
+    return {"x": np.random.default_rng(seed).normal(0, 1, (4, 16)).astype(np.float32)}
+
+
+def starts(seed: int) -> Feeds:
+    """For `Recurrent`."""
+    start = np.random.default_rng(seed).normal(0, 1, (5, 8)).astype(np.float32)
+    return {"start": start, "steps": np.array(3, np.int32)}
+
+
 class Branching(tf.Module):
     """x (N, 8), times () -> y (N, 8): a loop in a loop, and branches, each with a product with a weight."""
 

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from tests.conversion.onnx_precision import nets
+from tests.conversion.onnx_precision.nets import rows, starts
 from trt_pipeline.conversion import onnx_export
 from trt_pipeline.conversion.onnx_precision import proof
 from trt_pipeline.conversion.onnx_precision.bodies import bodies_of
@@ -18,15 +19,6 @@ from trt_pipeline.errors import Unsupported
 
 NONE: frozenset[str] = frozenset()
 HALF = onnx.TensorProto.FLOAT16
-
-
-def rows(seed: int) -> nets.Feeds:
-    return {"x": np.random.default_rng(seed).normal(0, 1, (4, 16)).astype(np.float32)}
-
-
-def starts(seed: int) -> nets.Feeds:
-    start = np.random.default_rng(seed).normal(0, 1, (5, 8)).astype(np.float32)
-    return {"start": start, "steps": np.array(3, np.int32)}
 
 
 def last(names: object) -> set[str]:

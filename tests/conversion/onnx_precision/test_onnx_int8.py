@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from tests.conversion.onnx_precision import nets
+from tests.conversion.onnx_precision.nets import starts
 from trt_pipeline.calibration.ranges import SignatureRanges
 from trt_pipeline.conversion import onnx_export
 from trt_pipeline.conversion.onnx_precision import proof
@@ -28,11 +29,6 @@ def residual(tmp_path_factory: pytest.TempPathFactory) -> nets.Exported:
 @pytest.fixture(scope="module")
 def recurrent(tmp_path_factory: pytest.TempPathFactory) -> nets.Exported:
     return nets.made(nets.Recurrent(), tmp_path_factory.mktemp("recurrent"), [starts(n) for n in range(4)])
-
-
-def starts(seed: int) -> nets.Feeds:
-    start = np.random.default_rng(seed).normal(0, 1, (5, 8)).astype(np.float32)
-    return {"start": start, "steps": np.array(3, np.int32)}
 
 
 def graph(file: Path) -> onnx.GraphProto:

@@ -6,6 +6,7 @@ nothing but zeros, stays in fp32; so do the model's inputs and outputs and what 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,10 +43,26 @@ _SOURCES = frozenset({"ConstantOfShape", "Constant"})
 
 
 _CODES = {"fp16": HALF, "bf16": BFLOAT16}
+Half = Literal["fp16", "bf16"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which nodes of a model compute in 16 bits: those of ``chosen``, by identity (`id`)."""
+
+    bodies: list[Body]
+    types: Types
+    code: int
+    chosen: frozenset[int]
+    low: LowPrecision
+    stayed: dict[str, str]
+    """Every operation on floats that stays in fp32, with why, by scoped name."""
+    in_fp32: tuple[onnx.NodeProto, ...]
+    """The nodes of those operations."""
 
 
 def to_half(source: Path, target: Path, graph: SignatureGraph, ranges: SignatureRanges, raised: frozenset[str],
-            precision: Literal["fp16", "bf16"]) -> tuple[LowPrecision, dict[str, str]]:
+            precision: Half) -> tuple[LowPrecision, dict[str, str]]:
     """Write the fp32 model ``source``, exported from ``graph``, to ``target`` with casts to 16 bits in it.
 
     Args:
@@ -64,14 +81,37 @@ def to_half(source: Path, target: Path, graph: SignatureGraph, ranges: Signature
 
     large = source.with_name(f"{source.name}.data").exists()
     model = onnx.load(str(source))
+    decision = decide(model, source.parent, graph, ranges, raised, precision)
+    _Writer(decision.bodies, decision.types, decision.chosen, decision.code).write()
+    tidy(model)
+    if decision.code == BFLOAT16:
+        raise_opset(model)
+    save(model, target, large)
+    return decision.low, decision.stayed
+
+
+def decide(model: onnx.ModelProto, folder: Path, graph: SignatureGraph, ranges: SignatureRanges,
+           raised: frozenset[str], precision: Half) -> Decision:
+    """Which nodes of ``model`` can be in 16 bits; nodes without a name get one.
+
+    Args:
+        model: exported from ``graph`` in fp32, its weights loaded.
+        folder: where ``model`` was loaded from.
+        graph: the canonical graph.
+        ranges: of the tensors of ``graph``.
+        raised: scoped names of operations that stay in fp32.
+
+    Raises:
+        Unsupported: no weighted operation can.
+    """
     name_nodes(model)
     names = Names(graph, model)
-    code = _CODES[precision]
-    judge = _Judge(names, Types(names.bodies), Extents(names, ranges, str(source.parent)), raised, precision)
+    judge = _Judge(names, Types(names.bodies), Extents(names, ranges, str(folder)), raised, precision)
     chosen: set[int] = set()
     nodes: list[str] = []
     kept: dict[str, str] = {}
     stayed: dict[str, str] = {}
+    in_fp32: list[onnx.NodeProto] = []
     for body in names.bodies:
         for node in body.graph.node:
             if not judge.concerns(body, node):
@@ -79,6 +119,7 @@ def to_half(source: Path, target: Path, graph: SignatureGraph, ranges: Signature
             name, why = names.node(body, node), judge.obstacle(body, node)
             if why:
                 stayed.setdefault(name, why)
+                in_fp32.append(node)
             else:
                 chosen.add(id(node))
             if body.weighted(node):
@@ -89,12 +130,8 @@ def to_half(source: Path, target: Path, graph: SignatureGraph, ranges: Signature
     if not nodes:
         name, why = next(iter(kept.items()), ("it", "it has no convolution or matrix product with a constant weight"))
         raise Unsupported(f"no operation could be converted to {precision}: {name}: {why}")
-    _Writer(names.bodies, judge.types, chosen, code).write()
-    tidy(model)
-    if code == BFLOAT16:
-        raise_opset(model)
-    save(model, target, large)
-    return LowPrecision(precision=precision, nodes=tuple(nodes), kept=kept), stayed
+    return Decision(names.bodies, judge.types, _CODES[precision], frozenset(chosen),
+                    LowPrecision(precision=precision, nodes=tuple(nodes), kept=kept), stayed, tuple(in_fp32))
 
 
 class _Judge:
@@ -163,7 +200,7 @@ def converted_inputs(body: Body, node: onnx.NodeProto, types: Types, code: int) 
 class _Writer:
     """Gives each float tensor a twin in 16 bits where one is read: made at its source, or cast once."""
 
-    def __init__(self, bodies: list[Body], types: Types, chosen: set[int], code: int) -> None:
+    def __init__(self, bodies: list[Body], types: Types, chosen: frozenset[int], code: int) -> None:
         self.bodies, self.types, self.chosen, self.code = bodies, types, chosen, code
         self._twins: dict[tuple[int, str], str] = {}
         self._needed: set[tuple[int, str]] = set()
