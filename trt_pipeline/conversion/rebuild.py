@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import differences
-from trt_pipeline.model.nodes import every_node, with_functions_renamed
+from trt_pipeline.model.nodes import every_node, node_name, with_functions_renamed
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -63,6 +63,42 @@ def write(loaded: Any, rewritten: dict[str, SignatureGraph], original: Path, tag
     broken = differences(contract, saved_model.read_contract(target, tags))
     if broken:
         raise RuntimeError("the written model breaks the contract: " + "; ".join(broken))
+
+
+def write_functions(loaded: Any, graphs: dict[str, SignatureGraph], target: Path) -> None:
+    """Save ``graphs`` as the signatures of a SavedModel of their own, with the tables of ``loaded`` that they use.
+
+    Args:
+        loaded: the SavedModel that the graphs are of, loaded with `tf.saved_model.load`.
+        target: folder to write; must not exist.
+    """
+    import tensorflow as tf
+
+    module = tf.Module()
+    written = next(_WRITTEN)
+    signatures = {name: _alone(graph, f"p{number}w{written}_") for number, (name, graph) in enumerate(graphs.items())}
+    module.resources = _captured_resources(loaded, signatures.values())
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(target), signatures=signatures, options=options)
+
+
+def _alone(graph: SignatureGraph, prefix: str) -> tf.types.experimental.ConcreteFunction:
+    """A graph as a function that takes what its placeholders are."""
+    import tensorflow as tf
+    from tensorflow.python.eager import wrap_function
+
+    wrapped = wrap_function.function_from_graph_def(
+        _ready_to_save(graph.graph_def, prefix), list(graph.inputs.values()), list(graph.outputs.values()),
+        graph.resources)
+    attributes = {node.name: node.attr for node in graph.graph_def.node if node.op == "Placeholder"}
+    fed = {key: attributes[node_name(tensor)] for key, tensor in graph.inputs.items()}
+    specs = [tf.TensorSpec(attribute["shape"].shape, tf.dtypes.as_dtype(attribute["dtype"].type), name=key)
+             for key, attribute in fed.items()]
+
+    def call(*inputs: Any) -> dict[str, Any]:
+        return dict(zip(graph.outputs, wrapped(*inputs), strict=True))
+
+    return tf.function(call, autograph=False).get_concrete_function(*specs)
 
 
 def _to_function(function: Any, frozen: SignatureGraph, prefix: str) -> tf.types.experimental.ConcreteFunction:
