@@ -8,8 +8,9 @@ from tests.publish.candidates import ORIGINAL, candidate, judged, ratio, timed
 from trt_pipeline.benchmarking.statistics import Ratio
 from trt_pipeline.config.schema import Config, Target
 from trt_pipeline.errors import ConfigError
-from trt_pipeline.parity.judge import Estimate, SurgeryVerdict
-from trt_pipeline.publish.select import check_targets, choose, fastest, pareto_front, parity_error
+from trt_pipeline.parity.judge import Estimate, SurgeryVerdict, Verdict
+from trt_pipeline.publish.select import check_targets, choose, fastest, form_for, pareto_front, parity_error
+from trt_pipeline.results import CandidateResult
 
 SERVING = Target(kind="tf-serving", version="2.14")
 OLD_TRITON = Target(kind="triton", version="24.10")
@@ -76,7 +77,7 @@ def test_a_server_that_can_load_nothing_that_passed_gets_nothing() -> None:
              candidate("onnxruntime/fp32", ratio(4.0), kind="onnx", status="rejected"))
     choice = choose(NEW_TRITON, field, OBJECTIVE)
     assert choice.candidate is None
-    assert choice.why == "no candidate that it can load (onnx) passed its gate"
+    assert choice.why == "no candidate that it can load (onnx, tensorrt-plan) passed its gate"
 
 
 def test_of_several_signatures_the_least_favourable_counts() -> None:
@@ -109,8 +110,8 @@ def test_the_batch_size_of_the_objective_counts_and_a_fixed_one_stands_for_all()
 def test_a_triton_without_tensorflow_is_refused_before_work_where_only_savedmodels_are_made() -> None:
     with pytest.raises(ConfigError) as caught:
         check_targets(config(SERVING, NEW_TRITON), ["tensorflow/fp32", "tensorflow/bf16"])
-    assert str(caught.value) == ("target triton 25.03 loads onnx and no candidate makes that: add onnxruntime/fp32 to "
-                                 "the candidates or name a version up to 25.02")
+    assert str(caught.value) == ("target triton 25.03 loads onnx, tensorrt-plan and no candidate makes that: add "
+                                 "onnxruntime/fp32 to the candidates or name a version up to 25.02")
 
 
 @pytest.mark.parametrize(("target", "candidates"), [
@@ -173,3 +174,58 @@ def test_one_that_was_measured_on_its_gpu_is_chosen_by_its_speed() -> None:
     field = (ORIGINAL, candidate("tf-trt/fp32", ratio(2.0), kind="tensorrt-savedmodel", verdict=judged(error=0.0)),
              candidate("tf-trt/fp16", ratio(3.0), kind="tensorrt-savedmodel", verdict=judged(error=0.001)))
     assert choose(GPU_SERVING, field, OBJECTIVE).candidate == "tf-trt/fp16"
+
+
+# --- Candidates of several forms ---
+
+TRITON = Target(kind="triton", version="24.10")
+
+
+def engine(name: str, *ratios: Ratio, tensorrt: str = "10.5.0.18", verdict: Verdict | None = None) -> CandidateResult:
+    """A plan and the SavedModel with the same engine in it; no ``tensorrt`` for one that is not built."""
+    plain = candidate(name, *ratios, kind="tensorrt-plan", verdict=verdict or judged(error=0.001))
+    assert plain.artifact
+    made = plain.artifact.model_copy(update={
+        "files": {"s0": "s0/model.plan" if tensorrt else "s0/model.onnx"},
+        "built": {"gpu": "A100", "tensorrt": tensorrt} if tensorrt else {},
+        "also": {"tensorrt-savedmodel": {"s0": "graft"}} if tensorrt else {}})
+    return plain.model_copy(update={"artifact": made})
+
+
+def test_each_target_gets_the_form_that_it_can_load() -> None:
+    fast = engine("tensorrt/fp16", ratio(5.0))
+    for target, kind in ((TRITON, "tensorrt-plan"), (NEW_TRITON, "tensorrt-plan"),
+                         (GPU_SERVING, "tensorrt-savedmodel")):
+        assert choose(target, (ORIGINAL, fast), OBJECTIVE).candidate == "tensorrt/fp16"
+        form = form_for(target, fast)
+        assert form
+        assert (form.kind, form.also) == (kind, {})
+    assert form_for(GPU_SERVING, fast).files == {"s0": "graft"}  # type: ignore[union-attr]
+    assert form_for(SERVING, fast) is None
+    assert choose(SERVING, (ORIGINAL, fast), OBJECTIVE).candidate == "original"
+
+
+def test_the_choice_says_what_was_timed_and_which_tensorrt_the_server_has_to_have() -> None:
+    fast = engine("tensorrt/fp16", ratio(5.0), tensorrt="8.5.3.1")
+    why = choose(GPU_SERVING, (ORIGINAL, fast), OBJECTIVE).why
+    assert "timed as a tensorrt-plan" in why
+    assert "want TensorRT 8.5.3.1" in why
+    assert "tf-serving 2.14.1-gpu has 8.4.3" in why
+    same = choose(TRITON, (ORIGINAL, engine("tensorrt/fp16", ratio(5.0))), OBJECTIVE)
+    assert same.why == "latency_p50@1: 5.00x [4.95, 5.05] of the original"
+
+
+def test_a_plan_of_another_tensorrt_is_left_out_and_the_choice_names_both() -> None:
+    choice = choose(TRITON, (ORIGINAL, engine("tensorrt/fp16", ratio(5.0), tensorrt="10.7.0.23"),
+                             candidate("onnxruntime/fp32", ratio(2.0), kind="onnx")), OBJECTIVE)
+    assert choice.candidate == "onnxruntime/fp32"
+    assert ("tensorrt/fp16 is left out: it was built with TensorRT 10.7.0.23 and triton 24.10 has 10.5.0.18"
+            in choice.why)
+
+
+def test_an_engine_that_is_not_built_is_not_published_whatever_was_accepted() -> None:
+    pending = engine("tensorrt/int8", tensorrt="", verdict=ESTIMATED)
+    choice = choose(TRITON, (ORIGINAL, pending), OBJECTIVE)
+    assert choice.candidate == "original"
+    assert "tensorrt/int8 is left out: its engine is not built yet" in choice.why
+    assert choose(NEW_TRITON, (pending,), OBJECTIVE).candidate is None

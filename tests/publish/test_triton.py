@@ -1,4 +1,4 @@
-"""A Triton repository: configurations that Triton's own parser reads, and no moment that does not fit."""
+"""A Triton repository: the files that Triton looks for, and no moment in which they do not fit."""
 
 from __future__ import annotations
 
@@ -12,114 +12,15 @@ from typing import Any
 
 import pytest
 
+from tests.publish.signatures import IMAGE, signature, tensor
 from trt_pipeline.backends.base import Artifact
+from trt_pipeline.engine import recipe
 from trt_pipeline.errors import PipelineError
-from trt_pipeline.model.contract import SignatureContract, TensorContract
+from trt_pipeline.model.contract import SignatureContract
 from trt_pipeline.publish import triton, versions
+from trt_pipeline.samples.profiles import Extent
 
 PLATFORM_FILES = {"tensorflow_savedmodel": "model.savedmodel", "onnxruntime_onnx": "model.onnx"}
-
-
-def tensor(dtype: str, *shape: int | None) -> TensorContract:
-    return TensorContract(dtype=dtype, shape=shape)
-
-
-def signature(inputs: dict[str, TensorContract], outputs: dict[str, TensorContract],
-              name: str = "serving_default") -> SignatureContract:
-    return SignatureContract(name=name, method_name="", inputs=inputs, outputs=outputs)
-
-
-IMAGE = signature({"image": tensor("float32", None, 8, 8, 1)}, {"logits": tensor("float32", None, 10)})
-
-
-def parsed(contract: SignatureContract, kind: str = "onnx", max_batch_size: int = 32) -> Any:
-    """The configuration as Triton's own message."""
-    text_format = pytest.importorskip("google.protobuf.text_format")
-    messages = pytest.importorskip("tritonclient.grpc.model_config_pb2")
-    return text_format.Parse(triton.config_text("demo", kind, contract, max_batch_size), messages.ModelConfig())
-
-
-def dims(side: Any) -> dict[str, list[int]]:
-    return {t.name: list(t.dims) for t in side}
-
-
-@pytest.mark.parametrize(("kind", "platform"), [("onnx", "onnxruntime_onnx"), ("savedmodel", "tensorflow_savedmodel")])
-def test_a_free_batch_is_left_to_triton(kind: str, platform: str) -> None:
-    config = parsed(IMAGE, kind)
-    assert (config.name, config.platform, config.max_batch_size) == ("demo", platform, 32)
-    assert (dims(config.input), dims(config.output)) == ({"image": [8, 8, 1]}, {"logits": [10]})
-    assert config.HasField("dynamic_batching")
-    assert config.version_policy.latest.num_versions == 1
-
-
-def test_a_savedmodel_names_its_signature() -> None:
-    config = parsed(IMAGE.model_copy(update={"name": "classify"}), "savedmodel")
-    assert config.parameters["TF_SIGNATURE_DEF"].string_value == "classify"
-    assert not parsed(IMAGE).parameters
-
-
-def test_free_axes_are_minus_one() -> None:
-    config = parsed(signature({"ids": tensor("int64", None, None)}, {"y": tensor("float32", None, 4, None)}))
-    assert (dims(config.input), dims(config.output)) == ({"ids": [-1]}, {"y": [4, -1]})
-
-
-def test_a_fixed_batch_is_a_dimension_and_is_not_batched() -> None:
-    config = parsed(signature({"x": tensor("float32", 4, 8)}, {"y": tensor("float32", 4)}))
-    assert config.max_batch_size == 0
-    assert (dims(config.input), dims(config.output)) == ({"x": [4, 8]}, {"y": [4]})
-    assert not config.HasField("dynamic_batching")
-
-
-def test_one_output_without_a_batch_axis_keeps_all_from_being_batched() -> None:
-    config = parsed(signature({"x": tensor("float32", None, 8)},
-                              {"y": tensor("float32", None, 8), "table": tensor("float32", 3, 2)}))
-    assert config.max_batch_size == 0
-    assert dims(config.input) == {"x": [-1, 8]}
-    assert dims(config.output) == {"y": [-1, 8], "table": [3, 2]}
-
-
-def test_one_value_a_row_is_a_dimension_of_1_that_is_reshaped_away() -> None:
-    config = parsed(signature({"names": tensor("string", None)}, {"score": tensor("float32", None)}))
-    assert (dims(config.input), dims(config.output)) == ({"names": [1]}, {"score": [1]})
-    assert all(t.HasField("reshape") and list(t.reshape.shape) == [] for t in (*config.input, *config.output))
-    assert not parsed(IMAGE).input[0].HasField("reshape")
-
-
-def test_a_scalar_of_a_model_that_is_not_batched_has_no_empty_reshape() -> None:
-    """Triton: 'cannot have empty reshape for non-batching model as scalar tensors are not supported'."""
-    config = parsed(signature({"x": tensor("float32", None, 8)}, {"loss": tensor("float32")}))
-    assert config.max_batch_size == 0
-    assert not config.output[0].HasField("reshape")
-
-
-@pytest.mark.parametrize(("dtype", "data_type"), [
-    ("float32", "TYPE_FP32"), ("float64", "TYPE_FP64"), ("float16", "TYPE_FP16"), ("bfloat16", "TYPE_BF16"),
-    ("int8", "TYPE_INT8"), ("int16", "TYPE_INT16"), ("int32", "TYPE_INT32"), ("int64", "TYPE_INT64"),
-    ("uint8", "TYPE_UINT8"), ("uint16", "TYPE_UINT16"), ("uint32", "TYPE_UINT32"), ("uint64", "TYPE_UINT64"),
-    ("bool", "TYPE_BOOL"), ("string", "TYPE_STRING")])
-def test_data_types(dtype: str, data_type: str) -> None:
-    messages = pytest.importorskip("tritonclient.grpc.model_config_pb2")
-    config = parsed(signature({"x": tensor(dtype, None, 2)}, {}))
-    assert config.input[0].data_type == messages.DataType.Value(data_type)
-
-
-def test_a_dtype_that_triton_lacks_is_refused_in_a_line() -> None:
-    with pytest.raises(PipelineError, match="complex64"):
-        triton.config_text("demo", "savedmodel", signature({"x": tensor("complex64", None, 2)}, {}), 8)
-
-
-def test_an_unknown_rank_is_not_told_as_a_single_value() -> None:
-    unknown = signature({"x": TensorContract(dtype="float32", shape=None)}, {})
-    try:
-        config = parsed(unknown)
-    except PipelineError:
-        return
-    assert dims(config.input) != {"x": [1]}
-
-
-@pytest.mark.parametrize("name", ['say "hi"', "ünï", "dense_1/Softmax:0"])
-def test_any_name_is_written_so_that_it_is_read_again(name: str) -> None:
-    assert dims(parsed(signature({name: tensor("int32", None, 2)}, {})).input) == {name: [2]}
 
 
 def test_a_signature_s_model() -> None:
@@ -129,18 +30,20 @@ def test_a_signature_s_model() -> None:
     assert [triton.triton_name("m", s, ["b", "a"]) for s in ("b", "a")] == ["m", "m-a"]
 
 
-# --- The repository ---
-
-
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """Conversions: an ONNX file with a file of weights, and a SavedModel."""
+    """Conversions: an ONNX file with a file of weights, a SavedModel, and an engine with all that it was made with."""
     for name in ("serving_default", "classify"):
         (tmp_path / "work" / name).mkdir(parents=True)
         (tmp_path / "work" / name / "model.onnx").write_text(f"onnx {name}")
         (tmp_path / "work" / name / "model.onnx.data").write_text("weights")
     (tmp_path / "work/saved/variables").mkdir(parents=True)
     (tmp_path / "work/saved/saved_model.pb").write_text("graph")
+    engine = tmp_path / "work/engine"
+    engine.mkdir()
+    for name in ("model.plan", "graft.plan", "model.onnx", "timing.cache", "built_on.json"):
+        (engine / name).write_text(name)
+    recipe.write(recipe.Recipe(precision="fp16", tensorrt="8.5.3.1", typed=False, narrowed={"ids": "int64"}), engine)
     (tmp_path / "work/saved/variables/variables.index").write_text("index")
     return tmp_path / "work"
 
@@ -148,6 +51,11 @@ def work(tmp_path: Path) -> Path:
 ONNX = Artifact(kind="onnx", files={"serving_default": "serving_default/model.onnx",
                                     "classify": "classify/model.onnx"})
 SAVED = Artifact(kind="savedmodel", files={"serving_default": "saved", "classify": "saved"})
+BUILT = {"gpu": "NVIDIA A10G", "tensorrt": "8.5.3.1"}
+PLAN = Artifact(
+    kind="tensorrt-plan", files={"serving_default": "engine/model.plan"}, built=BUILT,
+    profiles={"serving_default": ({"ids": Extent(min=(1, 1), opt=(8, 16), max=(32, 40))},)})
+ENCODE = signature({"ids": tensor("int64", None, None)}, {"state": tensor("float32", None, 64)})
 CLASSIFY = signature({"inputs": tensor("string", None)}, {"scores": tensor("float32", None, 10)}, "classify")
 
 
@@ -155,6 +63,13 @@ def publish(work: Path, artifact: Artifact, digest: str, *, keep: int | None = N
             largest: int = 8, signatures: tuple[SignatureContract, ...] = (IMAGE,)) -> tuple[int, bool]:
     return triton.publish(artifact, work, {s.name: s for s in signatures}, work.parent / "serving/triton", "demo",
                           largest, {"digest": digest}, keep, again)
+
+
+def parsed(file: Path) -> Any:
+    """A configuration as Triton's own message."""
+    text_format = pytest.importorskip("google.protobuf.text_format")
+    messages = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+    return text_format.Parse(file.read_text(), messages.ModelConfig())
 
 
 def files(work: Path) -> set[str]:
@@ -172,6 +87,70 @@ def test_a_savedmodel_lies_under_the_name_that_triton_looks_for(work: Path) -> N
     assert publish(work, SAVED, "a") == (1, True)
     assert {"demo/1/model.savedmodel/saved_model.pb",
             "demo/1/model.savedmodel/variables/variables.index"} < files(work)
+
+
+def test_of_an_engine_only_the_plan_is_published(work: Path) -> None:
+    assert publish(work, PLAN, "a", signatures=(ENCODE,)) == (1, True)
+    assert files(work) == {"demo/config.pbtxt", "demo/README.md", "demo/1/config.pbtxt", "demo/1/README.md",
+                           "demo/1/model.plan", "demo/1/trt_pipeline.json"}
+    assert (work.parent / "serving/triton/demo/1/model.plan").read_text() == "model.plan"
+
+
+def test_an_engine_without_int64_has_int32_and_its_readme_says_so(work: Path) -> None:
+    publish(work, PLAN, "a", largest=64, signatures=(ENCODE,))
+    config = parsed(work.parent / "serving/triton/demo/config.pbtxt")
+    assert (config.platform, config.max_batch_size) == ("tensorrt_plan", 32)
+    messages = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+    assert config.input[0].data_type == messages.DataType.Value("TYPE_INT32")
+    readme = (work.parent / "serving/triton/demo/README.md").read_text()
+    assert "`ids` is int32 here and int64 in the SavedModel" in readme
+    assert "TensorRT 8.5.3.1" in readme
+    assert "NVIDIA A10G" in readme
+    assert "`ids` 1x1, 8x16, 32x40" in readme
+
+
+def test_of_a_signature_that_was_split_the_core_is_served_and_the_readme_says_what_the_client_does(work: Path) -> None:
+    whole = signature({"text": tensor("string", None)}, {"label": tensor("string", None)})
+    core = signature({"ids": tensor("int64", None, 40)}, {"scores": tensor("float32", None, 3)})
+    split = PLAN.model_copy(update={"core": {"serving_default": core}, "description": {
+        "serving_default": {"client": ["looks each word up in vocab.txt", "takes the label of the largest score"]}}})
+    publish(work, split, "a", signatures=(whole,))
+    config = parsed(work.parent / "serving/triton/demo/config.pbtxt")
+    assert ([t.name for t in config.input], [t.name for t in config.output]) == (["ids"], ["scores"])
+    readme = (work.parent / "serving/triton/demo/README.md").read_text()
+    assert "- looks each word up in vocab.txt\n- takes the label of the largest score\n" in readme
+    assert "`ids` int32 (-1,40) in, `scores` float32 (-1,3) out" in readme
+
+
+def test_the_same_candidate_as_a_savedmodel_is_served_whole(work: Path) -> None:
+    core = signature({"ids": tensor("int64", None, 40)}, {"scores": tensor("float32", None, 3)})
+    grafted = PLAN.model_copy(update={"core": {"serving_default": core}, "also": {
+        "tensorrt-savedmodel": {"serving_default": "saved"}}}).form(["tensorrt-savedmodel"])
+    assert grafted
+    publish(work, grafted, "a", signatures=(CLASSIFY,))
+    assert {"demo/1/model.savedmodel/saved_model.pb", "demo/1/model.savedmodel/variables/variables.index"} < files(work)
+    config = parsed(work.parent / "serving/triton/demo/config.pbtxt")
+    assert (config.platform, [t.name for t in config.input]) == ("tensorflow_savedmodel", ["inputs"])
+    assert not (work.parent / "serving/triton/demo/README.md").exists()
+
+
+def test_an_engine_that_is_not_built_is_never_published(work: Path) -> None:
+    pending = PLAN.model_copy(update={"files": {"serving_default": "engine/model.onnx"}, "built": {}})
+    with pytest.raises(PipelineError, match=r"no engine yet.*finalize"):
+        publish(work, pending, "a", signatures=(ENCODE,))
+    assert not (work.parent / "serving").exists()
+
+
+def test_a_readme_goes_with_the_version_that_it_is_of(work: Path) -> None:
+    publish(work, PLAN, "a", signatures=(ENCODE,))
+    publish(work, ONNX, "b")
+    model = work.parent / "serving/triton/demo"
+    assert not (model / "README.md").exists()
+    assert (model / "1/README.md").is_file()
+    assert not (model / "2/README.md").exists()
+    assert publish(work, PLAN, "c", signatures=(ENCODE,)) == (3, True)
+    assert publish(work, PLAN, "c", signatures=(ENCODE,)) == (3, False)
+    assert (model / "README.md").read_text() == (model / "1/README.md").read_text()
 
 
 def test_each_signature_has_a_model_of_its_own(work: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trt_pipeline.backends import backend
+from trt_pipeline.backends.base import Artifact
 from trt_pipeline.benchmarking.statistics import Ratio
 from trt_pipeline.config.schema import Config, Target
 from trt_pipeline.errors import ConfigError
@@ -30,7 +31,8 @@ def check_targets(config: Config, candidates: Iterable[str]) -> None:
     Raises:
         ConfigError: names the target, what it loads and what to change.
     """
-    kinds = {backend(name.partition("/")[0]).kind for name in candidates} | {"savedmodel"}
+    backends = [backend(name.partition("/")[0]) for name in candidates]
+    kinds = {kind for made in backends for kind in (made.kind, *made.also)} | {"savedmodel"}
     for target in config.targets:
         loadable = servers.loadable_kinds(target.kind, target.version)
         if not kinds & set(loadable):
@@ -38,10 +40,39 @@ def check_targets(config: Config, candidates: Iterable[str]) -> None:
                               "makes that: add onnxruntime/fp32 to the candidates or name a version up to 25.02")
 
 
+def form_for(target: Target, candidate: CandidateResult) -> Artifact | None:
+    """The first form of ``candidate`` that ``target`` can load, as far as is known; None where there is none."""
+    if candidate.artifact is None:
+        return None
+    made = candidate.artifact
+    return made.form(kind for kind in (made.kind, *made.also)
+                     if not servers.why_not_load(kind, made.built, target.kind, target.version))
+
+
 def choose(target: Target, candidates: tuple[CandidateResult, ...], objective: str) -> Choice:
-    """The best candidate for ``target`` by ``objective`` (``METRIC@BATCH``)."""
+    """The best candidate for ``target`` by ``objective`` (``METRIC@BATCH``).
+
+    ``why`` also says what the server has to have for it, and which candidates that passed were left
+    out because of the TensorRT that their engines were built with.
+    """
+    choice = _best(target, tuple(c for c in candidates if form_for(target, c)), objective)
+    notes = [_notes(target, c) for c in candidates if c.name == choice.candidate]
+    notes += [f"{c.name} is left out: {why}" for c in candidates if (why := _why_left_out(target, c))]
+    return choice.model_copy(update={"why": "; ".join(filter(None, (choice.why, *notes)))})
+
+
+def _notes(target: Target, chosen: CandidateResult) -> str:
+    """What there is to know of ``chosen``, in the form that ``target`` gets."""
+    form = form_for(target, chosen)
+    assert form
+    assert chosen.artifact
+    timed = f"timed as a {chosen.artifact.kind}" if chosen.benchmark and form.kind != chosen.artifact.kind else ""
+    minding = servers.what_to_mind(form.kind, form.built, target.kind, target.version)
+    return "; ".join(filter(None, (timed, minding)))
+
+
+def _best(target: Target, fitting: tuple[CandidateResult, ...], objective: str) -> Choice:
     loadable = servers.loadable_kinds(target.kind, target.version)
-    fitting = [c for c in candidates if c.artifact and c.artifact.kind in loadable]
     if accepted := _narrowest_estimated(fitting):
         return Choice(candidate=accepted.name, why="its estimate passed, and the config accepts estimates; neither its "
                                                    "parity nor its speed has been measured on a GPU")
@@ -57,7 +88,16 @@ def choose(target: Target, candidates: tuple[CandidateResult, ...], objective: s
     return Choice(candidate=best.name, why=f"it cannot load the original; {objective}: {ratio(best, objective)} of it")
 
 
-def _narrowest_estimated(candidates: list[CandidateResult]) -> CandidateResult | None:
+def _why_left_out(target: Target, candidate: CandidateResult) -> str:
+    """Why ``candidate``, which passed, cannot be loaded though it has the right kind; empty where that is not so."""
+    if candidate.status != "ok" or candidate.artifact is None or form_for(target, candidate):
+        return ""
+    made, loadable = candidate.artifact, servers.loadable_kinds(target.kind, target.version)
+    return next((servers.why_not_load(kind, made.built, target.kind, target.version)
+                 for kind in (made.kind, *made.also) if kind in loadable), "")
+
+
+def _narrowest_estimated(candidates: tuple[CandidateResult, ...]) -> CandidateResult | None:
     """Of the candidates that are accepted without having run, the one of the lowest precision.
 
     They have no speed to choose by; on a GPU the lower precision is the faster one.

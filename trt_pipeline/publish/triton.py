@@ -1,30 +1,44 @@
 """Publish to a Triton model repository: ``serving/triton/NAME/{config.pbtxt, VERSION/...}``.
 
 One Triton model serves one signature. A model with several becomes ``NAME`` for its
-``serving_default`` (or only) signature and ``NAME-SIGNATURE`` for the others.
+``serving_default`` (or only) signature and ``NAME-SIGNATURE`` for the others. Where only the numeric
+core of a signature was converted, the core is the model, and a README.md beside the configuration
+says what is left to the client; Triton reads neither that nor any other file that it does not know.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from trt_pipeline.backends.base import Artifact
+from trt_pipeline.engine import recipe
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.model.contract import SignatureContract, TensorContract
 from trt_pipeline.publish import versions
+from trt_pipeline.publish.triton_config import PLATFORMS, config_text
+from trt_pipeline.publish.triton_readme import readme_text
+from trt_pipeline.samples.profiles import Profile
 
 CONFIG = "config.pbtxt"
-_DATA_TYPES = {"float32": "FP32", "float64": "FP64", "float16": "FP16", "bfloat16": "BF16", "int8": "INT8",
-               "int16": "INT16", "int32": "INT32", "int64": "INT64", "uint8": "UINT8", "uint16": "UINT16",
-               "uint32": "UINT32", "uint64": "UINT64", "bool": "BOOL", "string": "STRING"}
-# kind -> (Triton's platform, the name that it looks for in a version's folder)
-_PLATFORMS = {"savedmodel": ("tensorflow_savedmodel", "model.savedmodel"),
-              "tensorrt-savedmodel": ("tensorflow_savedmodel", "model.savedmodel"),
-              "onnx": ("onnxruntime_onnx", "model.onnx")}
+_README = "README.md"
+_SAVED_MODELS = ("savedmodel", "tensorrt-savedmodel")
+
+
+@dataclass(frozen=True)
+class _Model:
+    """One model of the repository, of which there may be versions already."""
+
+    name: str
+    source: Path
+    """The file, or the SavedModel's folder, that a version holds as ``target``."""
+    target: str
+    front: dict[str, str]
+    """Files beside the versions: name -> text."""
 
 
 def publish(artifact: Artifact, folder: Path, signatures: dict[str, SignatureContract], repository: Path, name: str,
@@ -34,23 +48,22 @@ def publish(artifact: Artifact, folder: Path, signatures: dict[str, SignatureCon
     Args:
         folder: where the artifact's files are.
         repository: Triton's ``--model-repository``.
-        max_batch_size: the largest batch that servers should form.
+        max_batch_size: the largest batch that servers should form; engines may allow less.
 
     Returns:
         The version of the first signature's model, and whether anything is new.
 
     Raises:
+        ConfigError: Triton cannot serve a signature.
         OutputError: the repository cannot be written or the disk is full.
     """
-    published = []
     # All configurations first: one that Triton cannot have is refused before anything is published.
-    for signature, contract in signatures.items():
-        config_text(triton_name(name, signature, list(signatures)), artifact.kind, contract, max_batch_size)
-    for signature, contract in signatures.items():
-        model_name = triton_name(name, signature, list(signatures))
-        config = config_text(model_name, artifact.kind, contract, max_batch_size)
-        published.append(_publish_one(artifact, folder, signature, repository, model_name, config, manifest, again))
-        versions.prune(repository / model_name, keep, repository.parent)
+    models = [_model(artifact, folder, contract, triton_name(name, signature, list(signatures)), max_batch_size)
+              for signature, contract in signatures.items()]
+    published = []
+    for model in models:
+        published.append(_publish_one(model, repository, manifest, again))
+        versions.prune(repository / model.name, keep, repository.parent)
     return published[0][0], any(new for _, new in published)
 
 
@@ -60,78 +73,69 @@ def triton_name(name: str, signature: str, signatures: list[str]) -> str:
     return name if signature == plain else f"{name}-{quote(signature, safe='')}"
 
 
-def config_text(name: str, kind: str, contract: SignatureContract, max_batch_size: int) -> str:
-    """The config.pbtxt of one signature.
-
-    Triton leaves the batch dimension out of ``dims`` when it batches; it can only batch where
-    every input and output has a free leading dimension.
-    """
-    tensors = (*contract.inputs.values(), *contract.outputs.values())
-    batches = all(t.batched for t in tensors)
-    platform, _ = _PLATFORMS[kind]
-    lines = [f"name: {_quoted(name)}", f'platform: "{platform}"', f"max_batch_size: {max_batch_size if batches else 0}"]
-    for side, named in (("input", contract.inputs), ("output", contract.outputs)):
-        entries = ",\n".join(_tensor_text(key, tensor, batches) for key, tensor in named.items())
-        lines.append(f"{side} [\n{entries}\n]")
-    if kind != "onnx":
-        lines.append('parameters { key: "TF_SIGNATURE_DEF" value { string_value: ' + _quoted(contract.name) + " } }")
-    if batches:
-        lines.append("dynamic_batching { }")
-    lines.append("version_policy { latest { num_versions: 1 } }")
-    return "\n".join(lines) + "\n"
-
-
-def _tensor_text(name: str, tensor: TensorContract, batches: bool) -> str:
-    if tensor.shape is None or tensor.dtype not in _DATA_TYPES:
-        raise ConfigError(f"Triton cannot serve '{name}', {tensor}: it needs a known rank and one of the dtypes "
-                          f"{', '.join(_DATA_TYPES)}; leave the target out")
-    dims = [-1 if size is None else size for size in tensor.shape[1 if batches else 0:]]
-    # Triton wants at least one dimension; a scalar in each row of a batch is a 1 that is reshaped away.
-    reshape = ", reshape: { shape: [ ] }" if batches and not dims else ""
-    shown = ", ".join(map(str, dims or [1]))
-    return f"  {{ name: {_quoted(name)}, data_type: TYPE_{_DATA_TYPES[tensor.dtype]}, dims: [ {shown} ]{reshape} }}"
+def _model(artifact: Artifact, folder: Path, whole: SignatureContract, name: str, max_batch_size: int) -> _Model:
+    signature, target = whole.name, PLATFORMS[artifact.kind][1]
+    if artifact.kind in _SAVED_MODELS:  # one for all signatures
+        text = config_text(name, artifact.kind, whole, max_batch_size)
+        return _Model(name, folder / next(iter(artifact.files.values())), target, {CONFIG: text})
+    source = folder / artifact.files[signature]
+    contract, narrowed = artifact.core.get(signature, whole), dict[str, str]()
+    profiles: tuple[Profile, ...] = ()
+    if artifact.kind == "tensorrt-plan":
+        if source.name != target:
+            raise ConfigError(f"signature {signature} has no engine yet, {source} is what one is built from: "
+                              "finalize the candidate on the GPU that is to serve it")
+        narrowed = recipe.read(source.parent).narrowed
+        contract, profiles = _narrowed(contract, narrowed), artifact.profiles.get(signature, ())
+    front = {CONFIG: config_text(name, artifact.kind, contract, max_batch_size, profiles)}
+    if text := readme_text(name, artifact, signature, contract, narrowed):
+        front[_README] = text
+    return _Model(name, source, target, front)
 
 
-def _quoted(text: str) -> str:
-    """A string literal of protobuf's text format; JSON's escapes are among its own."""
-    return json.dumps(text, ensure_ascii=False)
+def _narrowed(contract: SignatureContract, names: dict[str, str]) -> SignatureContract:
+    """``contract`` as an engine has it that takes int32 for ``names``."""
+    def of_engine(tensors: dict[str, TensorContract]) -> dict[str, TensorContract]:
+        return {name: tensor.model_copy(update={"dtype": "int32"}) if name in names else tensor
+                for name, tensor in tensors.items()}
+
+    return contract.model_copy(update={"inputs": of_engine(contract.inputs), "outputs": of_engine(contract.outputs)})
 
 
-def _publish_one(artifact: Artifact, folder: Path, signature: str, repository: Path, name: str, config: str,
-                 manifest: dict[str, Any], again: bool) -> tuple[int, bool]:
-    model = repository / name
-    known = versions.existing(model)
-    old_config = (model / CONFIG).read_text() if (model / CONFIG).is_file() else None
-    newest = versions.latest_manifest(model) or {}
-    if not again and newest.get("digest") == manifest["digest"] and old_config == config:
+def _publish_one(model: _Model, repository: Path, manifest: dict[str, Any], again: bool) -> tuple[int, bool]:
+    folder = repository / model.name
+    known = versions.existing(folder)
+    old_front = {name: (folder / name).read_text() for name in (CONFIG, _README) if (folder / name).is_file()}
+    newest = versions.latest_manifest(folder) or {}
+    if not again and newest.get("digest") == manifest["digest"] and old_front == model.front:
         return known[-1], False
     version = known[-1] + 1 if known else 1
     with versions.staging(repository.parent) as scratch:
         staged = scratch / "model"
-        _write_version(artifact, folder, signature, staged / str(version), config, manifest)
-        if old_config == config:
-            versions.place(staged / str(version), model / str(version))
+        _write_version(model, staged / str(version), manifest)
+        if old_front == model.front:
+            versions.place(staged / str(version), folder / str(version))
         else:
             # The configuration belongs to the version, so both must change in one step.
-            (staged / CONFIG).write_text(config)
-            _link_versions(model, known, staged)
-            if model.exists():
-                versions.exchange(staged, model)
+            for name, text in model.front.items():
+                (staged / name).write_text(text)
+            _link_versions(folder, known, staged)
+            if folder.exists():
+                versions.exchange(staged, folder)
             else:
-                versions.place(staged, model)
+                versions.place(staged, folder)
     return version, True
 
 
-def _write_version(artifact: Artifact, folder: Path, signature: str, target: Path, config: str,
-                   manifest: dict[str, Any]) -> None:
-    source = folder / artifact.files[signature]
-    if artifact.kind == "savedmodel":
-        versions.copy(source, target / _PLATFORMS["savedmodel"][1])
-    else:
-        versions.copy(source.parent, target)  # the model and, where it has one, its file of weights
+def _write_version(model: _Model, target: Path, manifest: dict[str, Any]) -> None:
+    versions.copy(model.source, target / model.target)
+    weights = model.source.with_name(f"{model.source.name}.data")
+    if weights.is_file():  # of an ONNX model that has them in a file of their own
+        versions.copy(weights, target / weights.name)
     (target / versions.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     # For going back to this version after another one has changed the model's configuration.
-    (target / CONFIG).write_text(config)
+    for name, text in model.front.items():
+        (target / name).write_text(text)
 
 
 def _link_versions(model: Path, known: list[int], staged: Path) -> None:
