@@ -20,6 +20,7 @@ from trt_pipeline.calibration.ranges import Method, RangesFile
 from trt_pipeline.candidate import Candidate, describe, described, open_candidate
 from trt_pipeline.config import loader
 from trt_pipeline.config.schema import CalibrationSettings, Config, Limits, SampleSources, candidates_of
+from trt_pipeline.environment import environment
 from trt_pipeline.errors import ConfigError, ModelError, OutputError, PipelineError, Unsupported
 from trt_pipeline.finalizing import finish, kit
 from trt_pipeline.inspection import Inspection
@@ -125,7 +126,8 @@ def convert(model: str | Path, backend: str, precision: str, output: str | Path,
         calibration: sample source of int8's ranges.
         ranges: a ranges file to quantize by instead. What was gone by lies in ``output`` as ranges.json.
         options: as the config's ``backends`` section gives them to this backend.
-        python: interpreter to convert under; `validate` and `benchmark` run the candidate under it again.
+        python: interpreter of the backend's workers, which convert under it, validate and time: all of that, or
+            what needs TensorRT alone.
 
     Raises:
         ConfigError: backend, precision or a signature is unknown, or ``python`` is no interpreter.
@@ -133,19 +135,20 @@ def convert(model: str | Path, backend: str, precision: str, output: str | Path,
         Unsupported: the backend cannot take the model.
     """
     candidates_of([backend], [precision])
-    given = options or {}
-    make_backend(backend).check_options(given)
+    chosen_backend = make_backend(backend)
+    chosen_backend.check_options(options or {})
     target = Path(output)
     if target.exists():
         raise OutputError(f"{target} exists already: name a new folder")
     config = Config(name="convert", model=Path(model), signatures=tuple(signatures) or None, padding=padding or {},
                     samples=SampleSources(validation=""))
-    own = interpreter.examine(Path(python)).python if python else None
+    own = interpreter.examine(Path(python)) if python else None
+    given = chosen_backend.complete_options(options or {}, own.environment if own else environment())
     contract = inspect(model).contract
     chosen = plan.signatures(config, contract)
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
         known = Path(ranges).resolve() if ranges else None
-        used = make_backend(backend).uses_ranges(precision, given)
+        used = chosen_backend.uses_ranges(precision, given)
         if known:
             ranges_file.read(known, plan.check_model(config))
         elif calibration and used:
@@ -154,14 +157,16 @@ def convert(model: str | Path, backend: str, precision: str, output: str | Path,
         request = ConversionRequest(model=Path(model), tags=contract.tags, signatures=chosen, precision=precision,
                                     ranges=known if used else None, options=given)
         try:
-            made = _work(jobs.convert, limits, own, backend_name=backend, request=request.model_dump(mode="json"),
+            apart = own.python if own and chosen_backend.runs_apart("convert", None) else None
+            made = _work(jobs.convert, limits, apart, backend_name=backend, request=request.model_dump(mode="json"),
                          contract=contract.model_dump(mode="json"), folder=str(_parent_made(target)))
             if known and used:
                 shutil.copyfile(known, target / ranges_file.FILE)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
             raise
-    candidate = Candidate(backend=backend, precision=precision, artifact=made, folder=target, python=own)
+    candidate = Candidate(backend=backend, precision=precision, artifact=made, folder=target,
+                          python=own.python if own else None)
     describe(target, candidate)
     return candidate
 
@@ -247,7 +252,7 @@ def validate(reference: str | Path, candidate: str | Path, samples: str, *, gate
         judged = open_candidate(Path(candidate), opened.contract)
         folder = Path(scratch, "reference")
         index = opened.refer(limits, folder).model_dump(mode="json")
-        verdict = _work(jobs.validate, limits, judged.python, backend_name=judged.backend,
+        verdict = _work(jobs.validate, limits, judged.interpreter("validate"), backend_name=judged.backend,
                         precision=precision or judged.precision,
                         artifact=judged.artifact.model_dump(mode="json"), artifact_folder=str(judged.folder),
                         contract=opened.arguments["contract"], reference_index=index, reference_folder=str(folder),
@@ -265,9 +270,10 @@ def benchmark(reference: str | Path, candidate: str | Path, samples: str, *, bat
 
         def side(path: str | Path) -> dict[str, Any]:
             found = open_candidate(Path(path), opened.contract)
+            python = found.interpreter("benchmark")
             return {"backend": found.backend, "artifact": found.artifact.model_dump(mode="json"),
                     "folder": str(found.folder), "threads": threads,
-                    "python": str(found.python) if found.python else None,
+                    "python": str(python) if python else None,
                     **{key: opened.arguments[key] for key in ("contract", "samples", "padding")}}
 
         result = _work(jobs.benchmark, limits, None, original=side(reference), candidate=side(candidate),
@@ -290,7 +296,8 @@ def finalize(candidate: str | Path, output: str | Path, *, reference: str | Path
         candidate: a folder that `convert` wrote, or the folder of a run's candidate, which brings its
             samples and the original's answers along.
         output: the new folder of the finished candidate.
-        reference, samples: the original and sample source, instead of what the candidate brought.
+        reference, samples: the original and sample source, instead of what the candidate brought; engines
+            of the backend tensorrt are only finished beside the original.
         calibration: sample source for TensorRT's own int8 calibrator.
         gate, profiles: instead of what the candidate brought.
         python: interpreter to build and run it under; that which converted it by default, if it is here.
@@ -320,6 +327,9 @@ def finalize(candidate: str | Path, output: str | Path, *, reference: str | Path
             opened = _Opened(reference, samples, signatures, padding, Path(scratch), calibration)
             folder = Path(scratch, "kit")
             opened.pack(folder, gate or Gate(), limits, Path(scratch))
+        if reference is None and make_backend(made.backend).grafts:
+            raise ConfigError(f"--reference is missing: {made.backend} is timed against the original, and puts its "
+                              "engines into it")
         packed = kit.read(folder)
         packed = packed.model_copy(update={"gate": gate or packed.gate, "profiles": tuple(profiles) or packed.profiles})
         check_profiles(packed.profiles, {name: packed.contract.signatures[name] for name in packed.signatures})

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from trt_pipeline.backends import backend
-from trt_pipeline.backends.base import Artifact, Runner
+from trt_pipeline.backends.base import Artifact, Runner, Stage
 from trt_pipeline.errors import ConfigError, ModelError
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.interpreter import is_executable
@@ -26,7 +26,11 @@ class Candidate(Frozen):
     artifact: Artifact
     folder: Path
     python: Path | None = None
-    """The interpreter that made it and that its workers run under; None for this one."""
+    """The interpreter of its backend's workers; None for this one."""
+
+    def interpreter(self, stage: Stage) -> Path | None:
+        """What ``stage`` of it runs under; None for this interpreter."""
+        return self.python if backend(self.backend).runs_apart(stage, self.artifact) else None
 
     def load(self, contract: Contract, threads: int | None = None) -> Runner:
         """A runner of it in this process, not active yet."""

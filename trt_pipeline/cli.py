@@ -167,6 +167,8 @@ def convert(
     made = api.convert(model, backend, precision, output, calibration=samples, signatures=signature,
                        padding=_padding(pad), ranges=ranges, options=_options(option), python=python)
     print(f"{output}: {made.artifact.kind}, {', '.join(dict.fromkeys(made.artifact.files.values()))}")
+    for note in made.artifact.notes:
+        print(note)
 
 
 @app.command()

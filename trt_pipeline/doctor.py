@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from trt_pipeline import interpreter
 from trt_pipeline.config.schema import Limits
 from trt_pipeline.conversion.onednn import availability as onednn
 from trt_pipeline.conversion.tftrt.availability import Availability
+from trt_pipeline.engine.availability import TensorRT
 from trt_pipeline.environment import cpu_flags, cpu_model, environment
 from trt_pipeline.errors import PipelineError
 from trt_pipeline.frozen import Frozen
@@ -22,7 +22,8 @@ from trt_pipeline.publish import servers
 from trt_pipeline.stages import jobs, worker
 from trt_pipeline.stages.worker import WorkerFailed
 
-_PURPOSES = {"tensorflow": "converts and runs SavedModels", "tf2onnx": "SavedModel to ONNX",
+_PURPOSES = {"polygraphy": "configures TensorRT's builder",
+             "tensorflow": "converts and runs SavedModels", "tf2onnx": "SavedModel to ONNX",
              "onnx": "reads and writes ONNX", "onnxruntime": "runs ONNX, quantizes to int8",
              "numpy": "arrays", "pydantic": "what workers are told and answer"}
 
@@ -48,8 +49,11 @@ def examine(python: Path | None = None) -> list[Finding]:
     if python:
         other = interpreter.examine(python)
         there = other.environment
-        return [_python(there), *_packages(there, f"{python} -m pip", "tensorflow", "numpy", "pydantic"),
-                *_tf_trt(other.python), _tensorrt(there)]
+        # An interpreter for TensorRT alone needs no TensorFlow.
+        for_engines = "polygraphy" in there and "tensorflow" not in there
+        needed = ("polygraphy",) if for_engines else ("tensorflow",)
+        return [_python(there), *_packages(there, f"{python} -m pip", *needed, "numpy", "pydantic"),
+                *([] if for_engines else _tf_trt(other.python)), *_tensorrt(other.python)]
     here = environment()
     return [
         _python(here),
@@ -63,7 +67,7 @@ def examine(python: Path | None = None) -> list[Finding]:
         Finding(what="disk", found=f"{shutil.disk_usage('.').free / 2**30:.0f} GB free here",
                 ok=shutil.disk_usage(".").free > 2**30, cure="free at least 1 GB"),
         _gpu(),
-        _tensorrt(here),
+        *_tensorrt(None),
     ]
 
 
@@ -123,8 +127,15 @@ def _gpu() -> Finding:
                    cure="everything but building TensorRT engines works without one")
 
 
-def _tensorrt(libraries: dict[str, str]) -> Finding:
-    package, library = libraries.get("tensorrt"), ctypes.util.find_library("nvinfer")
-    found = f"package {package}" if package else library or "none"
-    return Finding(what="TensorRT", found=found, ok=bool(package or library),
-                   cure="pip install 'trt-pipeline[tensorrt]' on a machine with a GPU")
+def _tensorrt(python: Path | None) -> list[Finding]:
+    """What TensorRT itself can do there; asked in a worker, for it is a library that may not load."""
+    with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
+        try:
+            done = worker.run(jobs.examine_tensorrt, {"folder": scratch}, Limits(time_s=120), Path(scratch, "log.txt"),
+                              python=python)
+        except (WorkerFailed, PipelineError) as error:
+            return [Finding(what="TensorRT", found="none", ok=False, cure=str(error))]
+    there = TensorRT.model_validate(done.value)
+    gpu = f"{there.gpu} ({there.compute_capability}), driver {there.driver}" if there.gpu else "no GPU"
+    return [Finding(what="TensorRT", found=f"{there.version or 'none'}; {gpu}", ok=not there.why_not_build,
+                    cure=there.why_not_build)]

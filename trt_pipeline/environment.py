@@ -12,7 +12,8 @@ import platform
 from pathlib import Path
 
 _LIBRARIES = ("tensorflow", "tensorflow-cpu", "tf2onnx", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "protobuf",
-              "pydantic", "tensorrt")
+              "pydantic", "tensorrt", "tensorrt-cu11", "tensorrt-cu12", "tensorrt-cu12-bindings", "tensorrt-cu13",
+              "tensorrt-cu13-bindings", "polygraphy")
 # Settings of the libraries that change numbers or speed.
 _VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 

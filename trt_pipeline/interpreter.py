@@ -80,6 +80,8 @@ def variables(python: Path | None) -> dict[str, str]:
     """The environment variables for a process under ``python``: for another one without what belongs to ours."""
     # Warnings of TensorFlow belong in a worker's log, not on the user's terminal.
     kept = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "1"}
+    # By default it takes all of a GPU's memory, and nothing that runs beside it gets any.
+    kept.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     if python is None:
         return kept
     for name in ("PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.conftest import ROOT
@@ -19,7 +20,7 @@ from trt_pipeline.run_result import RunResult
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 HERE = ["original", "tensorflow/fp32", "tensorflow/bf16", "tensorflow/int8", "onnxruntime/fp32", "onnxruntime/fp16",
         "onnxruntime/int8"]
-ON_A_GPU = ["tf-trt/fp32", "tf-trt/fp16", "tf-trt/int8"]
+ON_A_GPU = ["tf-trt/fp32", "tf-trt/fp16", "tf-trt/int8", "tensorrt/fp32", "tensorrt/fp16", "tensorrt/int8"]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +113,20 @@ def test_tf_trt_is_converted_proven_and_estimated_and_waits_for_a_gpu(
     assert max(fp16.estimate.overflows.values()) >= 1e9, "the masks of attention"
     int8 = result.candidate("tf-trt/int8")
     assert (int8.status, "use the backend tensorrt" in int8.reason) == ("unsupported", True)
+
+
+def test_tensorrt_gets_onnx_with_the_decode_loop_judged_and_waits_for_a_gpu(result: RunResult) -> None:
+    for name in ("tensorrt/fp32", "tensorrt/fp16", "tensorrt/int8"):
+        candidate = result.candidate(name)
+        assert candidate.status == "pending-gpu", candidate.reason
+        assert "estimated on CPU: " in candidate.reason
+        folder = Path(result.folder) / "candidates" / name.replace("/", "-") / "model/translate"
+        operations = {node.op_type for node in onnx.load(str(folder / "model.onnx")).graph.node}
+        assert "Loop" in operations
+    verdict = result.candidate("tensorrt/fp32").verdict
+    assert verdict
+    outputs = next(o for o in verdict.outputs if o.output == "outputs")
+    assert (outputs.gate, outputs.figures[0].token_match) == ("exact", 1.0)
 
 
 def test_onnx_is_much_faster_than_the_original(result: RunResult) -> None:

@@ -144,18 +144,19 @@ def test_unknown_configuration(run: Run) -> None:
 
 def test_unknown_backend(optimize: Run) -> None:
     assert optimize(None, "--backend", "tensorflo") == (
-        "no backend 'tensorflo': there are original, tensorflow, onnxruntime, tf-trt; did you mean 'tensorflow'?")
+        "no backend 'tensorflo': there are original, tensorflow, onnxruntime, tf-trt, tensorrt; "
+        "did you mean 'tensorflow'?")
 
 
 def test_unknown_precision(optimize: Run) -> None:
     assert optimize(None, "--precision", "int9") == (
-        "no precision 'int9': there are bf16, fp16, fp32, int8, native; did you mean 'int8'?")
+        "no precision 'int9': there are bf16, fp16, fp32, int8, native, tf32; did you mean 'int8'?")
 
 
 def test_unknown_backend_in_the_config(optimize: Run, tmp_path: Path) -> None:
     assert optimize({"candidates": ["tensorflow/fp32", "onnxruntim/fp32"]}) == (
         f"{tmp_path / 'demo.yaml'}:9: candidates.1: no backend 'onnxruntim': there are original, tensorflow, "
-        "onnxruntime, tf-trt; did you mean 'onnxruntime'?")
+        "onnxruntime, tf-trt, tensorrt; did you mean 'onnxruntime'?")
 
 
 def test_unknown_precision_in_the_config(optimize: Run, tmp_path: Path) -> None:
@@ -182,8 +183,8 @@ def test_padding_of_an_input_that_is_not_there(optimize: Run) -> None:
 
 def test_a_target_that_can_load_nothing_is_refused_before_work(optimize: Run, tmp_path: Path) -> None:
     assert optimize({"targets": [{"kind": "triton", "version": "25.06"}]}) == (
-        "target triton 25.06 loads onnx and no candidate makes that: add onnxruntime/fp32 to the candidates or "
-        "name a version up to 25.02")
+        "target triton 25.06 loads onnx, tensorrt-plan and no candidate makes that: add onnxruntime/fp32 to the "
+        "candidates or name a version up to 25.02")
 
 
 # --- the samples

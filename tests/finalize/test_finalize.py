@@ -95,7 +95,7 @@ def test_a_gpu_that_tensorflow_cannot_use_leaves_candidates_pending(pending: Run
     config = quick_demo(tmp_path, backends={"tf-trt": {"options": {"calibrator": "tensorrt"}}})
     run = api.sweep(config, backends=["tf-trt"], precisions=["fp16"], output=folder / "artifacts")
     assert run.candidate("tf-trt/fp16").status == "pending-gpu"
-    assert "no NVIDIA GPU" in run.candidate("tf-trt/fp16").reason
+    assert "tf-trt cannot be finalized here: TensorFlow sees no NVIDIA GPU" in run.candidate("tf-trt/fp16").reason
 
 
 def test_it_cannot_be_timed_here(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "tensorflow": ("tensorflow", "TensorFlow", ("fp32", "bf16", "int8")),
     "onnxruntime": ("onnxruntime", "OnnxRuntime", ("fp32", "fp16", "int8")),
     "tf-trt": ("tf_trt", "TfTrt", ("fp32", "fp16", "int8")),
+    "tensorrt": ("tensorrt", "TensorRT", ("fp32", "tf32", "fp16", "bf16", "int8")),
 }
 
 

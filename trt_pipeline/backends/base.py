@@ -7,10 +7,10 @@ here. Nothing outside a backend's file asks which backend it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,17 +24,21 @@ from trt_pipeline.model.contract import Contract, SignatureContract
 from trt_pipeline.model.coverage import Coverage
 from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.model.operations import Operation
+from trt_pipeline.samples.profiles import Profile
 from trt_pipeline.samples.store import without_bfloat16
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
 Request = tuple[str, dict[str, Array]]
 """A signature and one batch of its inputs by name."""
-# A "tensorrt-savedmodel" has TensorRT segments: only a server on a GPU, with TF-TRT, can load it.
-ArtifactKind = Literal["savedmodel", "onnx", "tensorrt-savedmodel"]
+# A "tensorrt-savedmodel" has TensorRT segments: only a server on a GPU, with TF-TRT, can load it. Of a
+# "tensorrt-plan", a signature's file is "<folder>/model.plan", and "<folder>/model.onnx" until that is built.
+ArtifactKind = Literal["savedmodel", "onnx", "tensorrt-savedmodel", "tensorrt-plan"]
 # What can run where an artifact cannot: its graph surgery alone, what its precision does to it, or
 # the former while it writes down how large its numbers become.
 StandIn = Literal["surgery", "estimate", "magnitudes"]
+# What is done with a candidate in a worker.
+Stage = Literal["convert", "finalize", "validate", "benchmark"]
 
 
 class Artifact(Frozen):
@@ -51,14 +55,39 @@ class Artifact(Frozen):
     """Signature -> what of it really computes in the asked precision, where that is lower than the original's."""
     unestimated: str = ""
     """Why what its precision does cannot be estimated where it cannot run; empty where it can."""
+    stand_ins: tuple[StandIn, ...] = ()
+    """What can stand in for it where it cannot run, if that is not what all of its backend's have."""
+    notes: tuple[str, ...] = ()
+    """What people have to know of it, a line each."""
     built: dict[str, str] = {}
-    """What its engines were built with (GPU, TensorRT, TensorFlow); empty where nothing is to be built, or was."""
+    """What its engines were built with (GPU, TensorRT, TensorFlow); empty where nothing is to be built, or was.
+
+    ``version compatible`` is among them where later versions of TensorRT load the engines too."""
+    also: dict[ArtifactKind, dict[str, str]] = {}
+    """Other forms of the same candidate: kind -> signature -> its file or folder."""
+    core: dict[str, SignatureContract] = {}
+    """Signature -> contract of its numeric core, where that is all that the engine holds."""
+    profiles: dict[str, tuple[Profile, ...]] = {}
+    """Signature -> the optimization profiles of its engine, in its order; inputs of a fixed shape are in none."""
+
+    def form(self, kinds: Iterable[ArtifactKind]) -> Artifact | None:
+        """This artifact as the first of its forms, the main one first, that is among ``kinds``."""
+        wanted = set(kinds)
+        for kind, files in ({self.kind: self.files} | self.also).items():
+            if kind in wanted:
+                return self.model_copy(update={"kind": kind, "files": files, "also": {}})
+        return None
+
+    def without_graft(self, why: str) -> Artifact:
+        """This artifact, saying ``why`` there is no SavedModel with its engines."""
+        return self.model_copy(update={"notes": (*self.notes, f"no SavedModel with its engines: {why}")})
 
     def size_bytes(self, folder: Path) -> int:
-        """Size of its files, in ``folder``, external weights included."""
-        size = sum(f.stat().st_size for path in {(folder / f).resolve() for f in self.files.values()}
-                   for f in ([path] if path.is_file() else path.rglob("*")) if f.is_file())
-        return size + sum(f.stat().st_size for f in folder.rglob("*.data"))
+        """Size of its files, in ``folder``, external weights and all its forms included; nothing counts twice."""
+        named = {(folder / file).resolve() for files in (self.files, *self.also.values()) for file in files.values()}
+        found = {part.resolve() for path in named for part in ([path] if path.is_file() else path.rglob("*"))}
+        found |= {path.with_name(f"{path.name}.data") for path in named}
+        return sum(part.stat().st_size for part in found if part.is_file())
 
 
 class ConversionRequest(Frozen):
@@ -160,10 +189,18 @@ class Backend(ABC):
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
     kind: ClassVar[ArtifactKind]
+    also: ClassVar[tuple[ArtifactKind, ...]] = ()
+    """Kinds of the forms that it may make besides (`Artifact.also`)."""
     finalizes: ClassVar[bool] = False
     """Whether what it makes is only complete once `finalize` has built it for the GPU at hand."""
+    servable_unbuilt: ClassVar[bool] = True
+    """Whether servers can load what it makes before it is finalized, and finish it themselves."""
+    grafts: ClassVar[bool] = False
+    """Whether what it built can be put into the original model as well (`graft`)."""
     scratch: Path | None = None
-    """A folder for what the next conversion of the same model can use again; None keeps nothing."""
+    """A folder for what the next conversion of the same model, or the next build, can use again; None keeps nothing."""
+    stands_in_for_itself: ClassVar[bool] = False
+    """Whether what stands in for its candidates is no imitation, but their own file."""
     per_channel: ClassVar[bool] = True
     """Whether its int8 weights have a scale for each output channel."""
     symmetric: ClassVar[bool] = False
@@ -201,6 +238,10 @@ class Backend(ABC):
         if given:
             raise ConfigError(f"backend {self.name} has no options: leave out {', '.join(given)}")
 
+    def complete_options(self, given: dict[str, Any], libraries: Mapping[str, str]) -> dict[str, Any]:
+        """``given`` with what is to be had from ``libraries``, package -> version, of its workers' interpreter."""
+        return given
+
     def uses_ranges(self, precision: str, given: dict[str, Any]) -> bool:
         """Whether a conversion to ``precision`` with these options goes by a calibration's ranges."""
         return precision == "int8"
@@ -209,18 +250,57 @@ class Backend(ABC):
         """Why ``artifact`` cannot run for real on this machine; empty where it can."""
         return ""
 
+    def why_not_finalize(self, artifact: Artifact) -> str:
+        """Why ``artifact`` cannot be built on this machine; empty where it can."""
+        return self.why_pending(artifact)
+
     def finalize(self, artifact: Artifact, folder: Path, contract: Contract, requests: Sequence[Request],
-                 calibration: Iterable[Request], target: Path, progress: Progress) -> Artifact:
+                 calibration: Iterable[Request], profiles: tuple[Profile, ...], target: Path,
+                 progress: Progress) -> Artifact:
         """Build ``artifact`` for this machine's GPU into the new folder ``target``.
 
         Args:
-            requests: what serving will see, in every shape that it will have.
+            requests: what serving will see, in every shape that it will have, those of ``profiles`` included.
             calibration: calibration samples, one at a time.
+            profiles: those of the config.
 
         Raises:
             RuntimeError: something could not be built.
         """
         raise NotImplementedError(f"what {self.name} makes is complete")
+
+    def runs_apart(self, stage: Stage, artifact: Artifact | None) -> bool:
+        """Whether ``stage`` of ``artifact`` runs under the interpreter that the config names for this backend."""
+        return True
+
+    def core_requests(self, artifact: Artifact, folder: Path, contract: Contract,
+                      requests: Iterable[Request]) -> Iterator[Request]:
+        """What the cores of ``artifact`` (`Artifact.core`) are fed where its signatures get ``requests``."""
+        raise NotImplementedError(f"what {self.name} makes has no cores")
+
+    def graft(self, artifact: Artifact, folder: Path, contract: Contract, model: Path, target: Path) -> Artifact:
+        """``artifact``, finalized in ``folder``, and besides as the original ``model`` with its engines in it.
+
+        Args:
+            target: the new folder of both forms.
+
+        Raises:
+            Unsupported: that cannot be made here; the message says why.
+        """
+        raise NotImplementedError(f"what {self.name} makes has one form only")
+
+    def stand_ins(self, artifact: Artifact, precision: str) -> frozenset[StandIn]:
+        """What can stand in for ``artifact`` where `why_pending` says that it cannot run.
+
+        Raises:
+            MissingError: nothing can.
+        """
+        kinds = {"surgery"} if precision == "fp32" or artifact.unestimated else get_args(StandIn)
+        return frozenset(artifact.stand_ins or kinds)
+
+    def stand_in(self, artifact: Artifact, folder: Path, contract: Contract, kind: StandIn) -> Runner | None:
+        """A runner that stands in for ``artifact``; None where `write_stand_in` has to write a SavedModel for one."""
+        return None
 
     def write_stand_in(self, artifact: Artifact, folder: Path, target: Path, kind: StandIn,
                        magnitudes: Path | None = None) -> None:

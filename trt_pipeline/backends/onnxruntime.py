@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from trt_pipeline.backends.base import Array, Artifact, Backend, ConversionRequest, Runner, Support
 from trt_pipeline.calibration.ranges import SignatureRanges
@@ -19,6 +18,7 @@ from trt_pipeline.conversion.canonical import canonical
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.conversion.onnx_precision import half, proof, quantize
 from trt_pipeline.errors import InputError, Unsupported
+from trt_pipeline.files import folder_of
 from trt_pipeline.model.contract import Contract, SignatureContract
 from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.model.operations import Operation
@@ -70,8 +70,7 @@ class OnnxRuntime(Backend):
         low: dict[str, LowPrecision] = {}
         load = functools.cache(functools.partial(_load, request))
         for name in request.signatures:
-            # Quoted: a signature's name may hold anything, '../' included.
-            folder = target / quote(name, safe="")
+            folder = target / folder_of(name)
             file = folder / "model.onnx"
             folder.mkdir(parents=True)
             exported = self._exported(request, contract.signatures[name], load, folder)

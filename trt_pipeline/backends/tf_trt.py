@@ -30,6 +30,7 @@ from trt_pipeline.errors import Unsupported
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.model.coverage import Coverage
+from trt_pipeline.samples.profiles import Profile
 
 # Frozen, every signature and every segment has weights of its own, and TensorFlow takes some 25
 # times their size to load them: beyond this they stay variables.
@@ -101,7 +102,8 @@ class TfTrt(Backend):
         return availability.examine().why_not_finalize
 
     def finalize(self, artifact: Artifact, folder: Path, contract: Contract, requests: Sequence[Request],
-                 calibration: Iterable[Request], target: Path, progress: Progress) -> Artifact:
+                 calibration: Iterable[Request], profiles: tuple[Profile, ...], target: Path,
+                 progress: Progress) -> Artifact:
         model = next(iter(artifact.files.values()))
         target.mkdir(parents=True)
         made = build.build(folder / model, contract.tags, requests, calibration, target / model, progress)

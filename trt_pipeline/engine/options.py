@@ -69,9 +69,14 @@ def parse(given: dict[str, Any]) -> Options:
         raise ConfigError(f"backend tensorrt, option {name}: {said}" if name else f"backend tensorrt: {said}") from None
 
 
+def file(folder: Path) -> Path:
+    """Where the options of the candidate in ``folder`` lie."""
+    return folder / _FILE
+
+
 def write(chosen: Options, folder: Path) -> None:
     """Write ``chosen`` into ``folder``, for the machine that builds and runs the engines."""
-    (folder / _FILE).write_text(chosen.model_dump_json(indent=2) + "\n")
+    file(folder).write_text(chosen.model_dump_json(indent=2) + "\n")
 
 
 def read(folder: Path) -> Options:
@@ -81,7 +86,7 @@ def read(folder: Path) -> Options:
         InputError: there are none, or another version wrote them.
     """
     try:
-        return Options.model_validate_json((folder / _FILE).read_text())
+        return Options.model_validate_json(file(folder).read_text())
     except OSError:
         raise InputError(f"{folder} has no {_FILE}: it is no candidate of the backend tensorrt") from None
     except ValidationError:

@@ -8,11 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from trt_pipeline.backends.base import Artifact, Progress
+from trt_pipeline.backends import backend
+from trt_pipeline.backends.base import Artifact, Progress, Stage
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.candidate import Candidate, describe
 from trt_pipeline.config.schema import Limits
-from trt_pipeline.errors import PipelineError
+from trt_pipeline.errors import PipelineError, Unsupported
 from trt_pipeline.finalizing.kit import Kit, reference_folder
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.results import CandidateResult, StageCost
@@ -20,6 +21,8 @@ from trt_pipeline.samples.profiles import as_json
 from trt_pipeline.stages import jobs, worker
 from trt_pipeline.stages.worker import WorkerFailed
 
+# No signature's folder has these names: a plus would be quoted.
+_BUILT, _GRAFTED = "+built", "+grafted"
 _LOG = "log.txt"
 _RESULT = "result.json"
 
@@ -59,6 +62,8 @@ class _Finish:
     def run(self, original: Path | None) -> CandidateResult:
         built = self._build()
         verdict = self._judge(built)
+        if verdict.passed and original and backend(self.made.backend).grafts:
+            built = self._graft(built, original)
         known: dict[str, Any] = {
             "name": f"{self.made.backend}/{self.made.precision}", "backend": self.made.backend,
             "precision": self.made.precision, "artifact": built, "verdict": verdict,
@@ -72,25 +77,58 @@ class _Finish:
         return result
 
     def _build(self) -> Artifact:
-        folder = self.staged / "built"
+        folder = self.staged / _BUILT
+        same = {"backend_name": self.made.backend, "artifact": self.made.artifact.model_dump(mode="json"),
+                "artifact_folder": str(self.made.folder), **self.common,
+                "cases": [case.model_dump(mode="json") for case in self.kit.reference.cases],
+                "profiles": as_json(self.kit.profiles)}
+        cores = self._work("core shapes", jobs.core_shapes, same, folder) if self.made.artifact.core else None
         done = self._work("finalize", jobs.finalize, {
-            "backend_name": self.made.backend, "artifact": self.made.artifact.model_dump(mode="json"),
-            "artifact_folder": str(self.made.folder), **self.common,
-            "cases": [case.model_dump(mode="json") for case in self.kit.reference.cases],
+            **same, "core_shapes": cores,
             "calibration": {name: str(path) for name, path in self.kit.calibration(self.kit_folder).items()},
-            "profiles": as_json(self.kit.profiles)}, folder)
-        for entry in folder.iterdir():
-            entry.rename(self.staged / entry.name)
-        folder.rmdir()
+        }, folder, self._python("finalize", self.made.artifact))
+        self._take(folder)
         return Artifact.model_validate(done)
 
-    def _judge(self, built: Artifact) -> Verdict:
+    def _graft(self, built: Artifact, original: Path) -> Artifact:
+        """``built`` with the form that TensorFlow Serving loads, judged too; without one, it says why."""
+        folder = self.staged / _GRAFTED
+        try:
+            done = self._work("graft", jobs.graft, {
+                "backend_name": self.made.backend, "artifact": built.model_dump(mode="json"),
+                "artifact_folder": str(self.staged), "contract": self.common["contract"],
+                "model": str(original)}, folder)
+            grafted = Artifact.model_validate(done)
+            saved_model = grafted.form(("tensorrt-savedmodel",))
+            assert saved_model
+            why = self._judge(saved_model, folder).reason
+        except (PipelineError, Unsupported) as error:
+            why = str(error)
+        if why:
+            shutil.rmtree(folder, ignore_errors=True)
+            return built.without_graft(why)
+        self._take(folder)
+        return grafted
+
+    def _take(self, folder: Path) -> None:
+        """Move what a stage made in ``folder`` to where the candidate is written; what is there already stays."""
+        for entry in folder.iterdir():
+            if not (self.staged / entry.name).exists():
+                entry.rename(self.staged / entry.name)
+        shutil.rmtree(folder)
+
+    def _python(self, stage: Stage, artifact: Artifact) -> Path | None:
+        """What ``stage`` runs under; None for this interpreter."""
+        return self.python if backend(self.made.backend).runs_apart(stage, artifact) else None
+
+    def _judge(self, built: Artifact, folder: Path | None = None) -> Verdict:
         done = self._work("validate", jobs.validate, {
             "backend_name": self.made.backend, "precision": self.made.precision,
-            "artifact": built.model_dump(mode="json"), "artifact_folder": str(self.staged), **self.common,
+            "artifact": built.model_dump(mode="json"), "artifact_folder": str(folder or self.staged), **self.common,
             "reference_index": self.kit.reference.model_dump(mode="json"),
             "reference_folder": str(reference_folder(self.kit_folder)),
-            "gate": self.kit.gate.model_dump(mode="json", exclude_none=True)}, self.staged)
+            "gate": self.kit.gate.model_dump(mode="json", exclude_none=True)}, self.staged,
+            self._python("validate", built))
         return Verdict.model_validate(done)
 
     def _time(self, built: Artifact, original: Path | None) -> BenchmarkResult:
@@ -98,14 +136,15 @@ class _Finish:
             model = original.resolve() if original else self._without_tensorrt(Path(scratch))
             before = Artifact(kind="savedmodel", files=dict.fromkeys(self.kit.signatures, model.name))
 
-            def side(name: str, artifact: Artifact, folder: Path) -> dict[str, Any]:
+            def side(name: str, artifact: Artifact, folder: Path, python: Path | None) -> dict[str, Any]:
                 return {"backend": name, "artifact": artifact.model_dump(mode="json"), "folder": str(folder),
-                        "threads": self.kit.benchmark.threads, "python": str(self.python) if self.python else None,
+                        "threads": self.kit.benchmark.threads, "python": str(python) if python else None,
                         **self.common}
 
             done = self._work("benchmark", jobs.benchmark, {
-                "original": side("original", before, model.parent),
-                "candidate": side(self.made.backend, built, self.staged), "signatures": self.kit.signatures,
+                "original": side("original", before, model.parent, self._python("convert", self.made.artifact)),
+                "candidate": side(self.made.backend, built, self.staged, self._python("benchmark", built)),
+                "signatures": self.kit.signatures,
                 "batch_sizes": self.kit.benchmark.batch_sizes,
                 "duration_s": self.kit.benchmark.duration_s}, self.staged)
         return BenchmarkResult.model_validate(done)
@@ -114,14 +153,16 @@ class _Finish:
         """The candidate's own graph, run by TensorFlow alone: what the original is but for its constants."""
         self._work("stand-in", jobs.write_stand_in, {
             "backend_name": self.made.backend, "artifact": self.made.artifact.model_dump(mode="json"),
-            "artifact_folder": str(self.made.folder)}, scratch / "stand-in")
+            "artifact_folder": str(self.made.folder)}, scratch / "stand-in",
+            self._python("convert", self.made.artifact))
         return scratch / "stand-in"
 
-    def _work(self, stage: str, function: Any, arguments: dict[str, Any], folder: Path) -> Any:
+    def _work(self, stage: str, function: Any, arguments: dict[str, Any], folder: Path,
+              python: Path | None = None) -> Any:
         log = self.staged / f"{stage}.txt"
         try:
             outcome = worker.run(function, {**arguments, "folder": str(folder)}, self.limits, log, self.progress,
-                                 self.python)
+                                 python)
         except WorkerFailed as error:
             raise PipelineError(f"{stage} of {self.made.folder} failed: {error}") from None
         finally:

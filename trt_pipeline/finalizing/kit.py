@@ -7,18 +7,17 @@ one needs neither the original nor the samples' sources.
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import quote
 
 from pydantic import ValidationError
 
 from trt_pipeline.config.schema import BenchmarkSettings
 from trt_pipeline.errors import InputError
+from trt_pipeline.files import folder_of, link_tree
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.parity.tolerance import Gate
 from trt_pipeline.samples.profiles import Profile
-from trt_pipeline.stages.run_folder import link_tree
 
 FOLDER = "kit"
 _INDEX = "kit.json"
@@ -45,7 +44,7 @@ class Kit(Frozen):
         return {name: path for name, path in self._stores(folder / _CALIBRATION).items() if path.is_dir()}
 
     def _stores(self, folder: Path) -> dict[str, Path]:
-        return {name: folder / quote(name, safe="") for name in self.signatures}
+        return {name: folder / folder_of(name) for name in self.signatures}
 
 
 def write(kit: Kit, folder: Path, reference: Path, samples: dict[str, Path], calibration: dict[str, Path]) -> None:
@@ -55,8 +54,8 @@ def write(kit: Kit, folder: Path, reference: Path, samples: dict[str, Path], cal
     link_tree(reference, folder / _REFERENCE)
     for kind, stores in ((_SAMPLES, samples), (_CALIBRATION, calibration)):
         for name, store in stores.items():
-            (folder / kind / quote(name, safe="")).mkdir(parents=True)
-            link_tree(store, folder / kind / quote(name, safe=""))
+            (folder / kind / folder_of(name)).mkdir(parents=True)
+            link_tree(store, folder / kind / folder_of(name))
 
 
 def read(folder: Path) -> Kit:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from trt_pipeline.backends.base import Backend, ConversionRequest
+from trt_pipeline.backends.base import Artifact, Backend, ConversionRequest, Runner
 from trt_pipeline.backends.saved_model_runner import SavedModelRunner
 from trt_pipeline.errors import Unsupported
 from trt_pipeline.islands import gate as gates
@@ -55,7 +55,7 @@ def find(backend: Backend, request: ConversionRequest, contract: Contract, found
         tried = request.model_copy(update={"signatures": (name,), "raised": {name: tuple(sorted(raised))}})
         try:
             artifact = backend.convert(tried, contract, folder)
-            with backend.load(artifact, folder, contract) as runner:
+            with _runner(backend, artifact, folder, contract) as runner:
                 return gates_of[name].judge_raised(functools.partial(runner.infer, name), raised)
         except Unsupported:  # nothing that is left can be in this precision
             return Judged(passed=False, distance=gates.FARTHEST)
@@ -66,3 +66,9 @@ def find(backend: Backend, request: ConversionRequest, contract: Contract, found
         name: SignatureIslands.of_search(search(one.order, functools.partial(judged, name), budget), one.order,
                                          tried=True)
         for name, one in found.signatures.items()}})
+
+
+def _runner(backend: Backend, artifact: Artifact, folder: Path, contract: Contract) -> Runner:
+    """The candidate, or its own file run by what there is here."""
+    waiting = backend.stand_in(artifact, folder, contract, "estimate") if backend.why_pending(artifact) else None
+    return waiting or backend.load(artifact, folder, contract)

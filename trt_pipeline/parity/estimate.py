@@ -2,7 +2,8 @@
 
 Two questions that a GPU would answer together are answered apart: is the rewritten graph still the
 original (float32 arithmetic, so it must agree as any fp32 candidate does), and what does the precision
-do to it (its arithmetic emulated inside the segments). The second is an estimate and is called one.
+do to it (its arithmetic emulated). The second is an estimate and is called one. Where the precision is
+in the graph itself, so that float32 cannot be had of it, the second answers both.
 """
 
 from __future__ import annotations
@@ -40,20 +41,24 @@ def judge_stand_ins(backend: Backend, artifact: Artifact, folder: Path, contract
         pending: why the artifact itself cannot run here (`Backend.why_pending`).
         gate: the candidate's; the surgery is held to what it says of fp32.
     """
-    runs = 1 if precision == _EXACT_PRECISION or artifact.unestimated else 2
+    kinds = backend.stand_ins(artifact, precision)
+    runs = len(kinds & {"surgery", "estimate"})
 
     def report(run: int) -> Progress:
         return lambda done, total: progress(run * total + done, runs * total)
 
-    with _stand_in(backend, artifact, folder, contract, "surgery") as runner:
-        surgery = judge(runner, reference, reference_folder, samples, gate, _EXACT_PRECISION, report(0))
-    found = SurgeryVerdict(passed=surgery.passed, reason=surgery.reason, error=surgery.error)
-    if precision == _EXACT_PRECISION or artifact.unestimated or not surgery.passed:
-        estimate = Estimate(pending=pending, surgery=found, missing=artifact.unestimated)
-        return surgery.model_copy(update={"estimate": estimate})
+    found = None
+    if "surgery" in kinds:
+        with _stand_in(backend, artifact, folder, contract, "surgery") as runner:
+            surgery = judge(runner, reference, reference_folder, samples, gate, _EXACT_PRECISION, report(0))
+        found = SurgeryVerdict(passed=surgery.passed, reason=surgery.reason, error=surgery.error)
+        if "estimate" not in kinds or not surgery.passed:
+            estimate = Estimate(pending=pending, surgery=found, missing=artifact.unestimated)
+            return surgery.model_copy(update={"estimate": estimate})
     with _stand_in(backend, artifact, folder, contract, "estimate") as runner:
-        verdict = judge(runner, reference, reference_folder, samples, gate, precision, report(1))
-    overflows, underflows = _hazards(backend, artifact, folder, contract, reference, samples)
+        verdict = judge(runner, reference, reference_folder, samples, gate, precision, report(runs - 1))
+    overflows, underflows = (_hazards(backend, artifact, folder, contract, reference, samples)
+                             if "magnitudes" in kinds else ({}, ()))
     estimate = Estimate(pending=pending, surgery=found, overflows=overflows, underflows=underflows)
     return verdict.model_copy(update={"estimate": estimate})
 
@@ -62,6 +67,11 @@ def judge_stand_ins(backend: Backend, artifact: Artifact, folder: Path, contract
 def _stand_in(backend: Backend, artifact: Artifact, folder: Path, contract: Contract, kind: StandIn,
               magnitudes: Path | None = None) -> Iterator[Runner]:
     """An active runner of a stand-in, which is gone afterwards."""
+    ready = backend.stand_in(artifact, folder, contract, kind)
+    if ready is not None:
+        with ready:
+            yield ready
+        return
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
         target = Path(scratch, "model")
         backend.write_stand_in(artifact, folder, target, kind, magnitudes)

@@ -44,7 +44,8 @@ class Estimate(Frozen):
 
     pending: str
     """Why the candidate cannot run here."""
-    surgery: SurgeryVerdict
+    surgery: SurgeryVerdict | None
+    """None where the graph has its precision in it: then the estimate is of both."""
     missing: str = ""
     """Why there is no estimate of what the precision does, and only the surgery was judged."""
     overflows: dict[str, float] = {}

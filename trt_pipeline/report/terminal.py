@@ -33,6 +33,8 @@ def print_summary(result: RunResult, console: Console) -> None:
             _print(console, f"{candidate.name} in TensorRT: {covered}")
         if lowered := wording.precision(candidate):
             _print(console, f"{candidate.name} in {candidate.precision}: {lowered}")
+        for note in candidate.artifact.notes if candidate.artifact else ():
+            _print(console, f"{candidate.name}: {note}")
         if candidate.islands:
             _print(console, f"{candidate.name} islands: {wording.islands(candidate.islands)}")
             if traded := wording.trade(candidate, result.objective):
@@ -98,6 +100,8 @@ def print_finished(result: CandidateResult, folder: Path, console: Console) -> N
     """What was built, whether it passed, and what it takes."""
     if result.artifact:
         _print(console, f"built with {', '.join(f'{key} {value}' for key, value in result.artifact.built.items())}")
+        for note in result.artifact.notes:
+            _print(console, note)
     _print(console, f"{folder}: {result.status}, parity error {wording.parity(result)}", _STYLES[result.status])
     if result.benchmark:
         timed = result.benchmark

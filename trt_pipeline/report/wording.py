@@ -137,11 +137,13 @@ def estimated(verdict: Verdict) -> str:
     """What is known of a candidate that could not run here, in one clause."""
     if verdict.estimate is None:
         return ""
-    surgery = verdict.estimate.surgery.error
-    text = "converted graph " + ("exact" if surgery == 0 else f"within {numbers.error(surgery)}") + " in float32"
+    text = ""
+    if surgery := verdict.estimate.surgery:
+        exact = "exact" if surgery.error == 0 else f"within {numbers.error(surgery.error)}"
+        text = f"converted graph {exact} in float32; "
     if verdict.estimate.missing:
-        return f"{text}; not estimated: {verdict.estimate.missing}"
-    text += "; estimated on CPU: " + ("passes its gate" if verdict.passed else f"would fail its gate: {verdict.reason}")
+        return f"{text}not estimated: {verdict.estimate.missing}"
+    text += "estimated on CPU: " + ("passes its gate" if verdict.passed else f"would fail its gate: {verdict.reason}")
     hazards = verdict.estimate.overflows
     if hazards:
         first = ", ".join(f"{name} ({value:.2g})" for name, value in list(hazards.items())[:_FEW])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from trt_pipeline import inspection
@@ -18,6 +19,7 @@ from trt_pipeline.calibration import calibrate as calibration
 from trt_pipeline.calibration import ranges
 from trt_pipeline.calibration.ranges import Method
 from trt_pipeline.conversion.tftrt import availability
+from trt_pipeline.engine import availability as engine
 from trt_pipeline.errors import MissingError
 from trt_pipeline.islands import find as islands
 from trt_pipeline.islands import trial
@@ -46,6 +48,11 @@ def inspect(model: str, tags: list[str], folder: str, progress: Progress) -> Jso
 def examine_tf_trt(folder: str, progress: Progress) -> Json:
     """What of TF-TRT this interpreter and machine have: an `Availability`."""
     return availability.examine().model_dump(mode="json")
+
+
+def examine_tensorrt(folder: str, progress: Progress) -> Json:
+    """What of TensorRT this interpreter and machine have: a `TensorRT`."""
+    return engine.examine().model_dump(mode="json")
 
 
 def convert(backend_name: str, request: Json, contract: Json, folder: str, progress: Progress) -> Json:
@@ -101,28 +108,60 @@ def cover(backend_name: str, model: str, contract: Json, folder: str, progress: 
     return {name: known if isinstance(known, str) else known.model_dump(mode="json") for name, known in found.items()}
 
 
-def finalize(backend_name: str, artifact: Json, artifact_folder: str, contract: Json, cases: list[Json],
+def core_shapes(backend_name: str, artifact: Json, artifact_folder: str, contract: Json, cases: list[Json],
+                samples: dict[str, str], padding: dict[str, int], profiles: list[Json], folder: str,
+                progress: Progress) -> Json:
+    """Shapes and dtypes that the cores of a candidate's signatures are fed, where those are cut out of TensorFlow."""
+    chosen, made, known = backend(backend_name), Artifact.model_validate(artifact), Contract.model_validate(contract)
+    requests = build_requests(known, [Case.model_validate(case) for case in cases], _open(samples, padding),
+                              TypeAdapter(tuple[Profile, ...]).validate_python(profiles))
+    cut = [(name, feeds) for name, feeds in requests if name in made.core]
+    return {"requests": [[name, {key: [str(value.dtype), *value.shape] for key, value in feeds.items()}]
+                         for name, feeds in chosen.core_requests(made, Path(artifact_folder), known, cut)]}
+
+
+def finalize(*, backend_name: str, artifact: Json, artifact_folder: str, contract: Json, cases: list[Json],
              samples: dict[str, str], calibration: dict[str, str], padding: dict[str, int], profiles: list[Json],
-             folder: str, progress: Progress) -> Json:
+             folder: str, progress: Progress, core_shapes: Json | None = None, kept: str | None = None) -> Json:
     """Build a converted candidate for this machine's GPU into ``folder``; returns its `Artifact`.
+
+    Args:
+        core_shapes: what `core_shapes` found, of a candidate that has cores.
+        kept: folder of what one build leaves for the next.
 
     Raises:
         MissingError: this machine cannot build it.
     """
     chosen, made, known = backend(backend_name), Artifact.model_validate(artifact), Contract.model_validate(contract)
-    if why := chosen.why_pending(made):
+    if why := chosen.why_not_finalize(made):
         raise MissingError(f"{backend_name} cannot be finalized here: {why}")
-    requests = build_requests(known, [Case.model_validate(case) for case in cases], _open(samples, padding),
-                              TypeAdapter(tuple[Profile, ...]).validate_python(profiles))
+    asked = TypeAdapter(tuple[Profile, ...]).validate_python(profiles)
+    requests = build_requests(known, [Case.model_validate(case) for case in cases], _open(samples, padding), asked)
+    if core_shapes:
+        requests = [(name, feeds) for name, feeds in requests if name not in made.core]
+        requests += [(name, {key: np.zeros(shape, kind) for key, (kind, *shape) in feeds.items()})
+                     for name, feeds in core_shapes["requests"]]
     shown = calibration_requests(known, _open(calibration, padding))
-    done = chosen.finalize(made, Path(artifact_folder), known, requests, shown, Path(folder), progress)
+    chosen.scratch = Path(kept) if kept else None
+    done = chosen.finalize(made, Path(artifact_folder), known, requests, shown, asked, Path(folder), progress)
+    return done.model_dump(mode="json")
+
+
+def graft(backend_name: str, artifact: Json, artifact_folder: str, contract: Json, model: str, folder: str,
+          progress: Progress) -> Json:
+    """Put the engines of a finalized candidate into the original ``model``; returns its `Artifact` with both forms."""
+    done = backend(backend_name).graft(Artifact.model_validate(artifact), Path(artifact_folder),
+                                       Contract.model_validate(contract), Path(model), Path(folder))
     return done.model_dump(mode="json")
 
 
 def build_requests(contract: Contract, cases: list[Case], samples: dict[str, Samples],
                    profiles: tuple[Profile, ...]) -> list[Request]:
     """What an engine is shown before it is built: each case, and each signature in the shapes of ``profiles``."""
-    requests: list[Request] = [(c.signature, samples[c.signature].take(c.rows, c.width)) for c in cases]
+    requests: list[Request] = []
+    for case in cases:
+        feeds = samples[case.signature].take(case.rows, case.width)
+        requests.append((case.signature, feeds | contract.signatures[case.signature].left_out(feeds)))
     for name in dict.fromkeys(case.signature for case in cases):
         first = next(feeds for signature, feeds in requests if signature == name)
         requests += [(name, feeds) for feeds in profile_feeds(profiles, contract.signatures[name], first)]
@@ -165,13 +204,17 @@ def measure_noise(model: str, contract: Json, reference_index: Json, reference_f
             for signature, by_name in floors.items()}
 
 
-def validate(backend_name: str, precision: str, artifact: Json, artifact_folder: str, contract: Json,
+def validate(*, backend_name: str, precision: str, artifact: Json, artifact_folder: str, contract: Json,
              reference_index: Json, reference_folder: str, samples: dict[str, str], padding: dict[str, int],
-             gate: Json, folder: str, progress: Progress) -> Json:
-    """Judge one candidate, or what stands in for it where it cannot run here; returns its `Verdict`."""
+             gate: Json, folder: str, progress: Progress, pending: str = "") -> Json:
+    """Judge one candidate, or what stands in for it where it cannot run here; returns its `Verdict`.
+
+    Args:
+        pending: why it could not be built here; by default it is asked whether it can run.
+    """
     chosen, made, known = backend(backend_name), Artifact.model_validate(artifact), Contract.model_validate(contract)
     against = Reference.model_validate(reference_index), Path(reference_folder), _open(samples, padding)
-    if pending := chosen.why_pending(made):
+    if pending := pending or chosen.why_pending(made):
         verdict = estimate.judge_stand_ins(chosen, made, Path(artifact_folder), known, *against,
                                            Gate.model_validate(gate), precision, pending, progress)
     else:

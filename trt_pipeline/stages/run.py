@@ -12,7 +12,7 @@ from typing import Any
 
 from trt_pipeline import candidate, digest, report
 from trt_pipeline.backends import backend as make_backend
-from trt_pipeline.backends.base import Artifact
+from trt_pipeline.backends.base import Artifact, Stage
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.calibration import ranges
 from trt_pipeline.config.schema import Config
@@ -30,6 +30,7 @@ from trt_pipeline.errors import (
 )
 from trt_pipeline.finalizing import kit
 from trt_pipeline.inspection import Inspection
+from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.islands.islands import Islands
 from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.parity.judge import Verdict
@@ -207,7 +208,7 @@ class _Run:
             elif self._may_be_saved(row):
                 unsearched = self._save(row)
             assert row.verdict
-            known |= _standing(row.verdict, self.config.accept_estimates)
+            known |= _standing(row.verdict, self.config.accept_estimates and make_backend(backend).servable_unbuilt)
             known["reason"] = "; ".join(filter(None, (known.get("reason", ""), unsearched)))
         except Unsupported as error:
             known |= {"status": "unsupported", "reason": str(error)}
@@ -227,14 +228,43 @@ class _Run:
             _check_raised(row.name, row.artifact, raised)
         if row.backend == "original":
             self.original = row.artifact, row.files
+        pending = ""
         if make_backend(row.backend).finalizes and gpu_models():
             row.stage = "finalize"
-            # Where this machine's libraries cannot build it, it is judged by what stands in for it.
-            with contextlib.suppress(MissingError):
+            try:
                 row.artifact, row.files, row.size = self._finalize(row.name, row.backend, row.artifact, row.files,
                                                                    row.costs)
+            except MissingError as error:  # it is judged by what stands in for it
+                pending = str(error)
         row.stage = "validate"
-        row.verdict = self._validate(row.name, row.backend, row.precision, row.artifact, row.files, row.costs)
+        row.verdict = self._validate(row, row.artifact, row.files, pending)
+        if row.verdict.passed and row.artifact.built and make_backend(row.backend).grafts:
+            row.stage = "graft"
+            self._graft(row)
+
+    def _graft(self, row: _Row) -> None:
+        """Give a candidate the form that TensorFlow Serving loads, judged too; without one, it says why."""
+        assert row.artifact
+        assert row.files
+        why = ""
+        try:
+            entry, cost = self.executor.stage(row.name, "graft", jobs.graft, {
+                "backend_name": row.backend, "artifact": row.artifact.model_dump(mode="json"),
+                "artifact_folder": str(row.files), "contract": self.contract.model_dump(mode="json"),
+                "model": str(self.config.model)}, {"finalized": row.files.parent.name})
+            row.costs.append(cost)
+            grafted = Artifact.model_validate(entry.value)
+            saved_model = grafted.form(("tensorrt-savedmodel",))
+            assert saved_model
+            why = self._validate(row, saved_model, entry.files).reason
+        except ModelChangedError:
+            raise
+        except (Unsupported, PipelineError, WorkerFailed) as error:
+            why = str(error)
+        if not why:
+            row.artifact, row.files, row.size = grafted, entry.files, grafted.size_bytes(entry.files)
+        else:
+            row.artifact = row.artifact.without_graft(why)
 
     def _time(self, row: _Row) -> None:
         """Time a candidate that has been judged, where it can run here."""
@@ -243,14 +273,15 @@ class _Run:
             assert row.artifact
             assert row.files
             row.stage = "benchmark"
-            row.benchmark = self._benchmark(row.name, row.backend, row.artifact, row.files, row.costs)
+            row.benchmark = self._benchmark(row, row.artifact, row.files)
 
     def _may_be_saved(self, row: _Row) -> bool:
         """Whether a candidate missed its gate by its precision, and float32 for some of its nodes might keep it."""
         assert row.verdict
         assert row.artifact
         estimate = row.verdict.estimate
-        wrong = estimate is not None and (not estimate.surgery.passed or bool(estimate.missing))
+        wrong = estimate is not None and (bool(estimate.surgery and not estimate.surgery.passed)
+                                          or bool(estimate.missing))
         return bool(not row.verdict.passed and not wrong and self.config.islands.evaluations and self.calibration
                     and self.ranges and any(low.nodes for low in row.artifact.low_precision.values()))
 
@@ -280,7 +311,8 @@ class _Run:
                                   benchmark_before=row.benchmark)
         if trade.islands.raised:
             self._judge(row, trade.islands.raised)
-        if row.verdict and not row.verdict.passed and row.verdict.estimate is None:
+        itself = make_backend(row.backend).stands_in_for_itself
+        if row.verdict and not row.verdict.passed and (itself or row.verdict.estimate is None):
             tried = self._try_islands(row, trade.islands)
             row.trade = trade.model_copy(update={"islands": tried})
             if tried.raised != trade.islands.raised:
@@ -311,7 +343,7 @@ class _Run:
         entry, cost = self.executor.stage(row.name, "trials", jobs.try_islands, {
             "backend_name": row.backend, "request": request, "contract": self.contract.model_dump(mode="json"),
             "samples": {name: str(folder) for name, folder in self.validation.folders.items()}, **same,
-        }, key | same | {"samples": self.validation.digest}, self.interpreters.get(row.backend))
+        }, key | same | {"samples": self.validation.digest}, self._interpreter("convert", row.backend))
         row.costs.append(cost)
         return Islands.model_validate(entry.value)
 
@@ -352,8 +384,10 @@ class _Run:
 
     def _request(self, row: _Row, raised: Raised) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a conversion is asked for, and what of that its result depends on."""
-        known: dict[str, Any] = {"precision": row.precision, "signatures": self.signatures,
-                                 "options": self.config.settings_of(row.backend).options}
+        other = self.interpreters.get(row.backend)
+        options = make_backend(row.backend).complete_options(
+            self.config.settings_of(row.backend).options, other.environment if other else environment())
+        known: dict[str, Any] = {"precision": row.precision, "signatures": self.signatures, "options": options}
         request: dict[str, Any] = {"model": str(self.config.model), "tags": self.config.tags, **known}
         key: dict[str, Any] = {"backend": row.backend, **known}
         if make_backend(row.backend).uses_ranges(row.precision, known["options"]) and (file := self._calibrated()):
@@ -369,7 +403,7 @@ class _Run:
         request, key = self._request(row, raised)
         entry, cost = self.executor.stage(row.name, "convert", jobs.convert, {
             "backend_name": row.backend, "request": request, "contract": self.contract.model_dump(mode="json")}, key,
-            self.interpreters.get(row.backend))
+            self._interpreter("convert", row.backend))
         row.costs.append(cost)
         artifact = Artifact.model_validate(entry.value)
         return artifact, entry.files, artifact.size_bytes(entry.files)
@@ -377,49 +411,61 @@ class _Run:
     def _finalize(self, shown: str, backend: str, artifact: Artifact, files: Path,
                   costs: list[StageCost]) -> tuple[Artifact, Path, int]:
         profiles = as_json(self.config.profiles)
+        same = {"backend_name": backend, "artifact": artifact.model_dump(mode="json"), "artifact_folder": str(files),
+                "contract": self.contract.model_dump(mode="json"),
+                "cases": [case.model_dump(mode="json") for case in self.reference.cases], **self._sample_arguments(),
+                "profiles": profiles}
+        key = {"conversion": files.parent.name, "reference": self.reference_folder.parent.name, "profiles": profiles}
+        cores = None
+        if artifact.core:
+            entry, cost = self.executor.stage(shown, "core shapes", jobs.core_shapes, same, key)
+            costs.append(cost)
+            cores = entry.value
         entry, cost = self.executor.stage(shown, "finalize", jobs.finalize, {
-            "backend_name": backend, "artifact": artifact.model_dump(mode="json"), "artifact_folder": str(files),
-            "contract": self.contract.model_dump(mode="json"),
-            "cases": [case.model_dump(mode="json") for case in self.reference.cases], **self._sample_arguments(),
+            **same, "core_shapes": cores, "kept": str(self.executor.cache.root / "kernel-times"),
             "calibration": {n: str(p) for n, p in (self.calibration.folders if self.calibration else {}).items()},
-            "profiles": profiles,
-        }, {"conversion": files.parent.name, "reference": self.reference_folder.parent.name, "profiles": profiles,
-            "calibration": self.calibration.digest if self.calibration else ""}, self.interpreters.get(backend))
+        }, key | {"calibration": self.calibration.digest if self.calibration else ""},
+            self._interpreter("finalize", backend, artifact))
         costs.append(cost)
         built = Artifact.model_validate(entry.value)
         return built, entry.files, built.size_bytes(entry.files)
 
-    def _validate(self, shown: str, backend: str, precision: str, artifact: Artifact, files: Path,
-                  costs: list[StageCost]) -> Verdict:
+    def _interpreter(self, stage: Stage, backend: str, artifact: Artifact | None = None) -> Interpreter | None:
+        """What ``stage`` runs under; None for the run's own."""
+        return self.interpreters.get(backend) if make_backend(backend).runs_apart(stage, artifact) else None
+
+    def _validate(self, row: _Row, artifact: Artifact, files: Path, pending: str = "") -> Verdict:
+        """Judge ``artifact``; ``pending`` is why it could not be built here."""
         gate = self.config.gate.model_dump(mode="json", exclude_none=True)
-        entry, cost = self.executor.stage(shown, "validate", jobs.validate, {
-            "backend_name": backend, "precision": precision, "artifact": artifact.model_dump(mode="json"),
+        entry, cost = self.executor.stage(row.name, "validate", jobs.validate, {
+            "backend_name": row.backend, "precision": row.precision, "artifact": artifact.model_dump(mode="json"),
             "artifact_folder": str(files), "contract": self.contract.model_dump(mode="json"),
             "reference_index": self.reference.model_dump(mode="json"), "reference_folder": str(self.reference_folder),
-            **self._sample_arguments(), "gate": gate,
+            **self._sample_arguments(), "gate": gate, "pending": pending,
         }, {"conversion": files.parent.name, "reference": self.reference_folder.parent.name,
-            "noise": self.reference.model_dump(mode="json")["outputs"], "gate": gate}, self.interpreters.get(backend))
-        costs.append(cost)
+            "noise": self.reference.model_dump(mode="json")["outputs"], "gate": gate, "kind": artifact.kind,
+            "pending": pending},
+            self._interpreter("validate", row.backend, artifact))
+        row.costs.append(cost)
         return Verdict.model_validate(entry.value)
 
-    def _benchmark(self, shown: str, backend: str, artifact: Artifact, files: Path,
-                   costs: list[StageCost]) -> BenchmarkResult:
+    def _benchmark(self, row: _Row, artifact: Artifact, files: Path) -> BenchmarkResult:
         assert self.original
-        settings, other = self.config.benchmark, self.interpreters.get(backend)
+        settings, other = self.config.benchmark, self._interpreter("benchmark", row.backend, artifact)
 
         def side(name: str, made: Artifact, folder: Path) -> dict[str, Any]:
             return {"backend": name, "artifact": made.model_dump(mode="json"), "folder": str(folder),
                     "contract": self.contract.model_dump(mode="json"), **self._sample_arguments(),
                     "threads": settings.threads}
 
-        entry, cost = self.executor.stage(shown, "benchmark", jobs.benchmark, {
+        entry, cost = self.executor.stage(row.name, "benchmark", jobs.benchmark, {
             "original": side("original", *self.original),
-            "candidate": side(backend, artifact, files) | {"python": str(other.python) if other else None},
+            "candidate": side(row.backend, artifact, files) | {"python": str(other.python) if other else None},
             "signatures": self.signatures, "batch_sizes": settings.batch_sizes, "duration_s": settings.duration_s,
         }, {"conversion": files.parent.name, "samples": self.validation.digest, "padding": self.config.padding,
             "signatures": self.signatures, "settings": settings.model_dump(mode="json"),
             "interpreter": other.environment if other else None})
-        costs.append(cost)
+        row.costs.append(cost)
         return BenchmarkResult.model_validate(entry.value)
 
     def _pack(self, folder: Path, result: CandidateResult, files: Path) -> None:
@@ -463,7 +509,7 @@ def _standing(verdict: Verdict, accept_estimates: bool) -> dict[str, str]:
     estimate = verdict.estimate
     if estimate is None:
         return {"status": "ok"} if verdict.passed else {"status": "rejected", "reason": verdict.reason}
-    if not estimate.surgery.passed:
+    if estimate.surgery and not estimate.surgery.passed:
         return {"status": "rejected", "reason": f"the converted graph is not the original: {estimate.surgery.reason}"}
     told = wording.estimated(verdict)
     if estimate.missing or not accept_estimates:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 import tempfile
 from datetime import datetime
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trt_pipeline.candidate import MODEL_FOLDER
+from trt_pipeline.files import link_tree
 from trt_pipeline.islands import file as islands
 from trt_pipeline.results import CandidateResult
 
@@ -66,17 +65,3 @@ class RunFolder:
 def folder_name(candidate: str) -> str:
     """``tensorflow-fp32`` for ``tensorflow/fp32``."""
     return candidate.replace("/", "-")
-
-
-def link_tree(source: Path, target: Path) -> None:
-    """Show ``source``'s files below ``target`` without a second copy, where the disk allows."""
-    for file in sorted(source.rglob("*")):
-        link = target / file.relative_to(source)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if file.is_symlink():
-            link.symlink_to(os.readlink(file))
-        elif file.is_file():
-            with contextlib.suppress(OSError):
-                os.link(file, link)
-            if not link.exists():
-                shutil.copyfile(file, link)

@@ -16,7 +16,7 @@ from trt_pipeline.errors import one_line
 from trt_pipeline.parentage import die_with
 
 # What workers import from where they run; nothing above does, so what is missing can be said in a line.
-_NEEDED = ("tensorflow", "numpy", "pydantic")
+_NEEDED = (("tensorrt", "polygraphy"), ("tensorflow", "numpy", "pydantic"))
 
 
 def main(job_file: str, result_file: str, progress_fd: str) -> None:
@@ -52,7 +52,8 @@ def _missing(error: ModuleNotFoundError) -> list[str]:
     package = (error.name or "").partition(".")[0]
     if not package or importlib.util.find_spec(package):
         return []
-    return [name for name in _NEEDED if not importlib.util.find_spec(name)] or [package]
+    needed = next((names for names in _NEEDED if package in names), ())
+    return [name for name in needed if not importlib.util.find_spec(name)] or [package]
 
 
 def _be_killed_first() -> None:

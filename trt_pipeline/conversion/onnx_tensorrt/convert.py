@@ -21,6 +21,8 @@ from trt_pipeline.errors import Unsupported
 from trt_pipeline.model.contract import SignatureContract
 from trt_pipeline.model.low_precision import LowPrecision
 
+GROWING = "loop state that grows, which TensorRT may refuse"
+"""The fact that names it."""
 _UNMEASURED = SignatureRanges(ranges={}, extents={})
 # They read floats and compute with none: there is no precision to give them.
 _OF_SHAPES = frozenset({"Shape", "Size"})
@@ -90,7 +92,7 @@ def _cautions(file: Path) -> dict[str, Any]:
     model = onnx.load(str(file), load_external_data=False)
     facts: dict[str, Any] = {}
     if growing := loop_state.lengthened(model):
-        facts["loop state that grows, which TensorRT may refuse"] = growing
+        facts[GROWING] = growing
     double = [value.name for body in bodies_of(model) for value in body.graph.value_info
               if value.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE]
     if double:
