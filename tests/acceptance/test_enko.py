@@ -55,7 +55,8 @@ def test_the_table_has_every_candidate_judged(first: subprocess.CompletedProcess
     assert first.returncode == 0, first.stderr
     assert [c.name for c in result.candidates] == HERE + ON_A_GPU
     for candidate in result.candidates:
-        assert re.search(rf"^{candidate.name} .*{candidate.status}", first.stdout, re.M), candidate.name
+        shown = re.escape(candidate.label.partition(" ")[0])
+        assert re.search(rf"^{shown} .*{candidate.status}", first.stdout, re.M), candidate.name
     for candidate in map(result.candidate, HERE):
         assert candidate.verdict, candidate.reason
         assert candidate.benchmark, candidate.reason
@@ -152,7 +153,8 @@ def test_the_published_saved_model_has_the_signature_and_translates_as_the_origi
     expected = original["translate"](input=tf.constant(sentences))
     got = published["translate"](input=tf.constant(sentences))
     np.testing.assert_array_equal(got["outputs"], expected["outputs"])
-    np.testing.assert_allclose(got["scores"], expected["scores"], rtol=1e-4)
+    exact = next(p for p in result.publications if p.target == "tf-serving 2.14").candidate != "tensorflow/int8"
+    np.testing.assert_allclose(got["scores"], expected["scores"], rtol=1e-4 if exact else 0.02)
 
 
 def test_saved_model_cli_shows_the_published_signature(result: RunResult, folder: Path) -> None:

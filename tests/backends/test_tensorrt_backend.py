@@ -307,6 +307,7 @@ def of_both(for_8: tuple[Artifact, Path], images: np.ndarray, tmp_path: Path) ->
     made, folder = for_8
     return {"backend_name": "tensorrt", "artifact": made.model_dump(mode="json"), "artifact_folder": str(folder),
             "contract": saved_model.read_contract(DEMO).model_dump(mode="json"), "padding": {}, "profiles": [],
+            "batch_sizes": [1, 16],
             "cases": [case.model_dump(mode="json") for case in cases],
             "samples": {name: str(tmp_path / "samples" / name) for name in BOTH}}
 
@@ -327,7 +328,7 @@ def asked(of_both: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 
 def test_the_shapes_of_cores_are_those_that_tensorflow_makes(of_both: dict[str, Any]) -> None:
     assert jobs.core_shapes(**of_both, folder="", progress=lambda done, total: None) == {
-        "requests": [["classify", {"image": ["float32", size, 64]}] for size in (1, 8)]}
+        "requests": [["classify", {"image": ["float32", size, 64]}] for size in (1, 8, 1, 16)]}
 
 
 def test_it_does_not_take_what_needs_tensorflow_too(tensorrt_8: Path, of_both: dict[str, Any], tmp_path: Path) -> None:
@@ -368,7 +369,7 @@ def test_it_finalizes_without_tensorflow(tensorrt_8: Path, asked: dict[str, Any]
         assert (target / done.files["serving_default"]).name == "model.plan"
         assert (target / done.files["serving_default"]).is_file()
     profile, = done.profiles["serving_default"]
-    assert (profile["image"].min, profile["image"].max) == ((1, 8, 8, 1), (8, 8, 8, 1))
+    assert (profile["image"].min, profile["image"].max) == ((1, 8, 8, 1), (16, 8, 8, 1))
     assert done.built["compute capability"] == "8.6"
     assert notes == [[], ["serving_default: with known kernel times"]], "those of the first build"
 

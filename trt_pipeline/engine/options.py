@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from trt_pipeline.config import options
 from trt_pipeline.engine import generation
-from trt_pipeline.errors import ConfigError, InputError
+from trt_pipeline.errors import InputError
 from trt_pipeline.frozen import Frozen
-from trt_pipeline.suggest import did_you_mean
 
 FIRST_COMPATIBLE = (8, 6)
 """The first version with engines for other GPUs and later versions, and with optimization levels."""
@@ -56,17 +56,7 @@ def parse(given: dict[str, Any]) -> Options:
     Raises:
         ConfigError: one is unknown or has no such value.
     """
-    try:
-        return Options.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        if first["type"] == "extra_forbidden":
-            known = list(Options.model_fields)
-            raise ConfigError(f"backend tensorrt has no option '{name}': it has {', '.join(known)}"
-                              f"{did_you_mean(name, known)}") from None
-        said = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"backend tensorrt, option {name}: {said}" if name else f"backend tensorrt: {said}") from None
+    return options.parse(Options, given, "tensorrt")
 
 
 def file(folder: Path) -> Path:

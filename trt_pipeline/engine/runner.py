@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -319,8 +320,12 @@ def profiles_of(engine: Any, names: Sequence[str]) -> list[EngineProfile]:
 def _load(plan: Path) -> tuple[Any, Any]:
     tensorrt = availability.load()
     built_on = fit.read(plan.parent)
-    if built_on and (why := fit.differences(built_on, availability.examine())):
-        raise MissingError(f"{plan}: {why}")
+    if built_on:
+        here = availability.examine()
+        if why := fit.differences(built_on, here):
+            raise MissingError(f"{plan}: {why}")
+        if slower := fit.remark(built_on, here):
+            print(f"{plan}: {slower}", file=sys.stderr)
     with collected() as messages:
         try:
             runtime = tensorrt.Runtime(logger())

@@ -81,7 +81,7 @@ class _Finish:
         same = {"backend_name": self.made.backend, "artifact": self.made.artifact.model_dump(mode="json"),
                 "artifact_folder": str(self.made.folder), **self.common,
                 "cases": [case.model_dump(mode="json") for case in self.kit.reference.cases],
-                "profiles": as_json(self.kit.profiles)}
+                "profiles": as_json(self.kit.profiles), "batch_sizes": self.kit.benchmark.batch_sizes}
         cores = self._work("core shapes", jobs.core_shapes, same, folder) if self.made.artifact.core else None
         done = self._work("finalize", jobs.finalize, {
             **same, "core_shapes": cores,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +109,12 @@ def cover(backend_name: str, model: str, contract: Json, folder: str, progress: 
 
 
 def core_shapes(backend_name: str, artifact: Json, artifact_folder: str, contract: Json, cases: list[Json],
-                samples: dict[str, str], padding: dict[str, int], profiles: list[Json], folder: str,
-                progress: Progress) -> Json:
+                samples: dict[str, str], padding: dict[str, int], profiles: list[Json], batch_sizes: list[int],
+                folder: str, progress: Progress) -> Json:
     """Shapes and dtypes that the cores of a candidate's signatures are fed, where those are cut out of TensorFlow."""
     chosen, made, known = backend(backend_name), Artifact.model_validate(artifact), Contract.model_validate(contract)
     requests = build_requests(known, [Case.model_validate(case) for case in cases], _open(samples, padding),
-                              TypeAdapter(tuple[Profile, ...]).validate_python(profiles))
+                              TypeAdapter(tuple[Profile, ...]).validate_python(profiles), batch_sizes)
     cut = [(name, feeds) for name, feeds in requests if name in made.core]
     return {"requests": [[name, {key: [str(value.dtype), *value.shape] for key, value in feeds.items()}]
                          for name, feeds in chosen.core_requests(made, Path(artifact_folder), known, cut)]}
@@ -122,10 +122,12 @@ def core_shapes(backend_name: str, artifact: Json, artifact_folder: str, contrac
 
 def finalize(*, backend_name: str, artifact: Json, artifact_folder: str, contract: Json, cases: list[Json],
              samples: dict[str, str], calibration: dict[str, str], padding: dict[str, int], profiles: list[Json],
-             folder: str, progress: Progress, core_shapes: Json | None = None, kept: str | None = None) -> Json:
+             batch_sizes: list[int], folder: str, progress: Progress, core_shapes: Json | None = None,
+             kept: str | None = None) -> Json:
     """Build a converted candidate for this machine's GPU into ``folder``; returns its `Artifact`.
 
     Args:
+        batch_sizes: those that it will be timed at.
         core_shapes: what `core_shapes` found, of a candidate that has cores.
         kept: folder of what one build leaves for the next.
 
@@ -136,7 +138,8 @@ def finalize(*, backend_name: str, artifact: Json, artifact_folder: str, contrac
     if why := chosen.why_not_finalize(made):
         raise MissingError(f"{backend_name} cannot be finalized here: {why}")
     asked = TypeAdapter(tuple[Profile, ...]).validate_python(profiles)
-    requests = build_requests(known, [Case.model_validate(case) for case in cases], _open(samples, padding), asked)
+    requests = build_requests(known, [Case.model_validate(case) for case in cases], _open(samples, padding), asked,
+                              batch_sizes)
     if core_shapes:
         requests = [(name, feeds) for name, feeds in requests if name not in made.core]
         requests += [(name, {key: np.zeros(shape, kind) for key, (kind, *shape) in feeds.items()})
@@ -156,12 +159,15 @@ def graft(backend_name: str, artifact: Json, artifact_folder: str, contract: Jso
 
 
 def build_requests(contract: Contract, cases: list[Case], samples: dict[str, Samples],
-                   profiles: tuple[Profile, ...]) -> list[Request]:
-    """What an engine is shown before it is built: each case, and each signature in the shapes of ``profiles``."""
-    requests: list[Request] = []
-    for case in cases:
-        feeds = samples[case.signature].take(case.rows, case.width)
-        requests.append((case.signature, feeds | contract.signatures[case.signature].left_out(feeds)))
+                   profiles: tuple[Profile, ...], batch_sizes: Sequence[int]) -> list[Request]:
+    """What an engine is shown before it is built: each case, and each signature at each of ``batch_sizes`` and in
+    the shapes of ``profiles``."""
+    shown = [(case.signature, samples[case.signature].take(case.rows, case.width)) for case in cases]
+    for name in dict.fromkeys(case.signature for case in cases):
+        if contract.signatures[name].batched and contract.signatures[name].fixed_batch is None:
+            shown += [(name, samples[name].take([row % len(samples[name]) for row in range(size)]))
+                      for size in batch_sizes]
+    requests = [(name, feeds | contract.signatures[name].left_out(feeds)) for name, feeds in shown]
     for name in dict.fromkeys(case.signature for case in cases):
         first = next(feeds for signature, feeds in requests if signature == name)
         requests += [(name, feeds) for feeds in profile_feeds(profiles, contract.signatures[name], first)]

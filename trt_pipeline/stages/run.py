@@ -414,8 +414,9 @@ class _Run:
         same = {"backend_name": backend, "artifact": artifact.model_dump(mode="json"), "artifact_folder": str(files),
                 "contract": self.contract.model_dump(mode="json"),
                 "cases": [case.model_dump(mode="json") for case in self.reference.cases], **self._sample_arguments(),
-                "profiles": profiles}
-        key = {"conversion": files.parent.name, "reference": self.reference_folder.parent.name, "profiles": profiles}
+                "profiles": profiles, "batch_sizes": self.config.benchmark.batch_sizes}
+        key = {"conversion": files.parent.name, "reference": self.reference_folder.parent.name, "profiles": profiles,
+               "batch_sizes": self.config.benchmark.batch_sizes}
         cores = None
         if artifact.core:
             entry, cost = self.executor.stage(shown, "core shapes", jobs.core_shapes, same, key)

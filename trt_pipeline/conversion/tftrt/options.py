@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from trt_pipeline.errors import ConfigError
+from trt_pipeline.config import options
 from trt_pipeline.frozen import Frozen
-from trt_pipeline.suggest import did_you_mean
 
 Calibrator = Literal["minmax", "tensorrt"]
 
@@ -33,13 +30,4 @@ def parse(given: dict[str, Any]) -> Options:
     Raises:
         ConfigError: one is unknown or has no such value.
     """
-    try:
-        return Options.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "options"
-        if first["type"] == "extra_forbidden":
-            known = list(Options.model_fields)
-            raise ConfigError(f"backend tf-trt has no option '{name}': it has {', '.join(known)}"
-                              f"{did_you_mean(name, known)}") from None
-        raise ConfigError(f"backend tf-trt, option {name}: {first['msg']}") from None
+    return options.parse(Options, given, "tf-trt")
