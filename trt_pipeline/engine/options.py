@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from trt_pipeline.config import options
+from trt_pipeline import options
 from trt_pipeline.engine import generation
 from trt_pipeline.errors import InputError
 from trt_pipeline.frozen import Frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from trt_pipeline.config import options
+from trt_pipeline import options
 from trt_pipeline.frozen import Frozen
 
 Calibrator = Literal["minmax", "tensorrt"]
