@@ -99,8 +99,8 @@ class TensorRT(Backend):
     def blocking(self, signature: SignatureContract, operations: Iterable[Operation]) -> list[tuple[Operation, str]]:
         from trt_pipeline.conversion import onnx_support
 
-        return [(operation, f"{why}; at the begin or the end of the signature it stays in TensorFlow, elsewhere "
-                            "replace it in the model") for operation, why in onnx_support.without_form(operations)]
+        return [(operation, f"{why}: cut off where the signature begins or ends with it, else replace it in the model")
+                for operation, why in onnx_support.without_form(operations)]
 
     def convert_impl(self, request: ConversionRequest, contract: Contract, target: Path) -> Artifact:
         import tensorflow as tf
@@ -148,7 +148,10 @@ class TensorRT(Backend):
 
         if signature.name in self._kept:
             return self._kept[signature.name]
-        parts = split.split(_whole(load().signatures[signature.name]), signature)
+        try:
+            parts = split.split(_whole(load().signatures[signature.name]), signature)
+        except Unsupported as error:
+            raise Unsupported(f"{error}; where there are others, list them under 'signatures'") from None
         if self.scratch is None:
             return _Prepared(parts, None)
         exported = self.scratch / folder.name / recipe.MODEL
