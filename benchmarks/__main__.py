@@ -1,4 +1,4 @@
-"""Optimize ResNet50 and a BERT-base-like encoder within 4 GB and print what docs/benchmarks.md shows.
+"""Optimize ResNet50 and a BERT-base-like encoder within 8 GB and print what docs/benchmarks.md shows.
 
 `python -m benchmarks [resnet50] [bert_base]`; models and samples are made once, below artifacts/.
 """
@@ -18,11 +18,11 @@ from trt_pipeline.publish.select import ratio
 from trt_pipeline.report import terminal
 
 ROOT = Path("artifacts/benchmarks")
-MEMORY_GB = 4.0
+MEMORY_GB = 8.0
 
 
 def configuration(name: str, candidates: tuple[str, ...], padding: dict[str, int]) -> tp.Config:
-    """Everything within 4 GB: a worker that needs more fails."""
+    """Everything within 8 GB: a worker that needs more fails."""
     return tp.Config(
         name=name, model=ROOT / name, candidates=candidates, padding=padding, max_batch_size=8,
         samples=tp.SampleSources(validation=str(ROOT / f"{name}_validation.npz"),
