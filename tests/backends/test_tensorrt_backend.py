@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tests.calibrated import calibrated
 from tests.conftest import ROOT, quick_demo
-from trt_pipeline import api, doctor
+from trt_pipeline import api, doctor, inspection
 from trt_pipeline.backends.base import Artifact, ConversionRequest
 from trt_pipeline.backends.tensorrt import TensorRT
 from trt_pipeline.candidate import Candidate
@@ -84,6 +84,7 @@ def test_it_converts_for_the_tensorrt_that_builds() -> None:
     assert BACKEND.complete_options({}, {"tensorrt": "8.5.3.1"}) == {"tensorrt": "8.5.3.1"}
     assert BACKEND.complete_options({}, {"tensorrt-cu13-bindings": "11.4.0"}) == {"tensorrt": "11.4.0"}
     assert BACKEND.complete_options({"tensorrt": "10.3"}, {"tensorrt": "8.5.3.1"}) == {"tensorrt": "10.3"}
+    assert BACKEND.complete_options({"tensorrt": None}, {"tensorrt": "8.6.1.post1"}) == {"tensorrt": "8.6.1"}
     assert BACKEND.complete_options({}, {"numpy": "1.26"}) == {"tensorrt": "8.5"}
 
 
@@ -138,6 +139,17 @@ def test_flags_or_types_by_version(for_8: tuple[Artifact, Path], tmp_path: Path)
     assert (known.typed, known.graft) == (True, False), "no TensorFlow has TensorRT 11"
     assert "Cast" in operations(tmp_path / "typed/serving_default/model.onnx")
     assert BACKEND.stand_ins(typed, "fp16") == {"estimate"}, "its float32 is not to be had"
+
+
+def test_a_signature_of_nothing_but_a_table_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match=r"^signature lookup: .*; where there are others, list them under"):
+        convert(tmp_path / "all", "fp32", "8.5", signatures=("serving_default", "lookup"))
+
+
+def test_inspect_says_what_is_cut_off() -> None:
+    told = {blocker.op: blocker.why for blocker in inspection.inspect(DEMO).signatures["classify"].blockers["tensorrt"]}
+    assert told["LookupTableFindV2"] == ("look-up tables stay in TensorFlow: cut off where the signature begins or "
+                                         "ends with it, else replace it in the model")
 
 
 def test_8_has_no_bf16_and_11_has(tmp_path: Path) -> None:
