@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -81,15 +83,18 @@ def _packages(libraries: dict[str, str], pip: str, *names: str) -> list[Finding]
                     cure=f"{pip} install {name}") for name in names]
 
 
-def _tf_trt(python: Path | None) -> list[Finding]:
-    """What TF-TRT can do there; asked in a worker, for TensorFlow aborts when it is asked the wrong thing."""
+def _asked(job: Callable[..., Any], python: Path | None) -> Any:
+    """What ``job`` answers in a worker: TensorFlow aborts when it is asked the wrong thing, TensorRT may not load."""
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
-        try:
-            done = worker.run(jobs.examine_tf_trt, {"folder": scratch}, Limits(time_s=120), Path(scratch, "log.txt"),
-                              python=python)
-        except (WorkerFailed, PipelineError) as error:
-            return [Finding(what="TF-TRT", found="none", ok=False, cure=str(error))]
-    there = Availability.model_validate(done.value)
+        return worker.run(job, {"folder": scratch}, Limits(time_s=120), Path(scratch, "log.txt"), python=python).value
+
+
+def _tf_trt(python: Path | None) -> list[Finding]:
+    """What TF-TRT can do there."""
+    try:
+        there = Availability.model_validate(_asked(jobs.examine_tf_trt, python))
+    except (WorkerFailed, PipelineError) as error:
+        return [Finding(what="TF-TRT", found="none", ok=False, cure=str(error))]
     versions = f"TensorFlow {there.tensorflow}" + (f", built for TensorRT {there.linked}" if there.linked else "")
     loaded = f"; loads TensorRT {there.loaded}" if there.loaded else "; finds no TensorRT library"
     return [
@@ -128,14 +133,11 @@ def _gpu() -> Finding:
 
 
 def _tensorrt(python: Path | None) -> list[Finding]:
-    """What TensorRT itself can do there; asked in a worker, for it is a library that may not load."""
-    with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
-        try:
-            done = worker.run(jobs.examine_tensorrt, {"folder": scratch}, Limits(time_s=120), Path(scratch, "log.txt"),
-                              python=python)
-        except (WorkerFailed, PipelineError) as error:
-            return [Finding(what="TensorRT", found="none", ok=False, cure=str(error))]
-    there = TensorRT.model_validate(done.value)
+    """What TensorRT itself can do there."""
+    try:
+        there = TensorRT.model_validate(_asked(jobs.examine_tensorrt, python))
+    except (WorkerFailed, PipelineError) as error:
+        return [Finding(what="TensorRT", found="none", ok=False, cure=str(error))]
     gpu = f"{there.gpu} ({there.compute_capability}), driver {there.driver}" if there.gpu else "no GPU"
     return [Finding(what="TensorRT", found=f"{there.version or 'none'}; {gpu}", ok=not there.why_not_build,
                     cure=there.why_not_build)]

@@ -41,6 +41,10 @@ StandIn = Literal["surgery", "estimate", "magnitudes"]
 Stage = Literal["convert", "finalize", "validate", "benchmark"]
 
 
+CLIENT = "client"
+"""Key of a signature's description: lines that say what a client does before and after its numeric core."""
+
+
 class Artifact(Frozen):
     """What a conversion made: a folder, and what it is."""
 

@@ -114,7 +114,7 @@ class _Host:
     """What of a signature stays in TensorFlow; nothing where its folder has no such part."""
 
     def __init__(self, folder: Path, threads: int | None) -> None:
-        self._functions: dict[str, Any] = {}
+        self._functions: dict[str, _Function] = {}
         if not (folder / HOST).is_dir():
             return
         import tensorflow as tf
@@ -122,7 +122,7 @@ class _Host:
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         self._loaded = tf.saved_model.load(str(folder / HOST))  # its tables live as long as it does
-        self._functions = dict(self._loaded.signatures)
+        self._functions = {part: _Function(function) for part, function in self._loaded.signatures.items()}
 
     def before(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """``feeds``, the signature's inputs, and what is made of them before the core."""
@@ -133,17 +133,25 @@ class _Host:
         return self._call(AFTER, known)
 
     def _call(self, part: str, known: Mapping[str, Array]) -> dict[str, Array]:
-        return _call(self._functions[part], known) if part in self._functions else {}
+        return self._functions[part].call(known) if part in self._functions else {}
 
 
-def _call(function: Any, known: Mapping[str, Array]) -> dict[str, Array]:
-    import tensorflow as tf
+class _Function:
+    """A signature of a host part."""
 
-    given = {argument(name): value for name, value in known.items()}
-    # A signature's own inputs come first among those of its function, tables after them.
-    dtypes = {name: tensor.dtype for name, tensor in zip(function._arg_keywords, function.inputs, strict=False)}
-    found = function(**{name: tf.constant(given[name], dtype=dtype) for name, dtype in dtypes.items()})
-    return {name: as_array(value) for name, value in found.items()}
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        # A signature's own inputs come first among those of its function, tables after them.
+        self._dtypes = {name: tensor.dtype
+                        for name, tensor in zip(function._arg_keywords, function.inputs, strict=False)}
+
+    def call(self, known: Mapping[str, Array]) -> dict[str, Array]:
+        """Its outputs by name; ``known`` may hold more than it takes."""
+        import tensorflow as tf
+
+        given = {argument(name): value for name, value in known.items()}
+        found = self._function(**{name: tf.constant(given[name], dtype=dtype) for name, dtype in self._dtypes.items()})
+        return {name: as_array(value) for name, value in found.items()}
 
 
 def _inputs(file: Path) -> list[str]:

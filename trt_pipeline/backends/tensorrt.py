@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trt_pipeline.backends.base import (
+    CLIENT,
     Artifact,
     Backend,
     ConversionRequest,
@@ -134,7 +135,7 @@ class TensorRT(Backend):
             if not parts.whole:
                 host.write_host(load(), parts, folder / host.HOST)
                 cores[name] = parts.contract
-                facts[name]["client"] = wording.for_clients(parts, load())
+                facts[name][CLIENT] = wording.for_clients(parts, load())
                 notes += [f"{name}: stays in TensorFlow, {line}" for line in wording.on_the_host(parts)]
             files[name] = f"{folder.name}/{recipe.MODEL}"
         options.write(chosen, target)

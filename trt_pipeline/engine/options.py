@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from trt_pipeline import options
+from trt_pipeline import frozen, options
 from trt_pipeline.engine import generation
-from trt_pipeline.errors import InputError
 from trt_pipeline.frozen import Frozen
 
 FIRST_COMPATIBLE = (8, 6)
@@ -75,9 +74,5 @@ def read(folder: Path) -> Options:
     Raises:
         InputError: there are none, or another version wrote them.
     """
-    try:
-        return Options.model_validate_json(file(folder).read_text())
-    except OSError:
-        raise InputError(f"{folder} has no {_FILE}: it is no candidate of the backend tensorrt") from None
-    except ValidationError:
-        raise InputError(f"{folder / _FILE} was written by another version: convert the model again") from None
+    return frozen.read(Options, file(folder), outdated="convert the model again",
+                       absent=f"{folder} has no {_FILE}: it is no candidate of the backend tensorrt")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from trt_pipeline.errors import InputError
+from trt_pipeline import frozen
 from trt_pipeline.frozen import Frozen
 
 MODEL = "model.onnx"
@@ -50,9 +48,5 @@ def read(folder: Path) -> Recipe:
     Raises:
         InputError: there is none, or another version wrote it.
     """
-    try:
-        return Recipe.model_validate_json((folder / _FILE).read_text())
-    except OSError:
-        raise InputError(f"{folder} has no {_FILE}: it is no candidate of the backend tensorrt") from None
-    except ValidationError:
-        raise InputError(f"{folder / _FILE} was written by another version: convert the model again") from None
+    return frozen.read(Recipe, folder / _FILE, outdated="convert the model again",
+                       absent=f"{folder} has no {_FILE}: it is no candidate of the backend tensorrt")

@@ -99,7 +99,7 @@ class _Finish:
                 "artifact_folder": str(self.staged), "contract": self.common["contract"],
                 "model": str(original)}, folder)
             grafted = Artifact.model_validate(done)
-            saved_model = grafted.form(("tensorrt-savedmodel",))
+            saved_model = grafted.form(backend(self.made.backend).also)
             assert saved_model
             why = self._judge(saved_model, folder).reason
         except (PipelineError, Unsupported) as error:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from trt_pipeline import frozen
 from trt_pipeline.config.schema import BenchmarkSettings
-from trt_pipeline.errors import InputError
 from trt_pipeline.files import folder_of, link_tree
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.model.contract import Contract
@@ -64,13 +62,10 @@ def read(folder: Path) -> Kit:
     Raises:
         InputError: there is none, or another version wrote it.
     """
-    try:
-        return Kit.model_validate_json((folder / _INDEX).read_text())
-    except OSError:
-        raise InputError(f"{folder.parent} has no samples and answers to be judged by: give --reference MODEL and "
-                         "--samples, or a candidate of a run") from None
-    except ValidationError:
-        raise InputError(f"{folder / _INDEX} was written by another version: make the candidate again") from None
+    return frozen.read(
+        Kit, folder / _INDEX, outdated="make the candidate again",
+        absent=f"{folder.parent} has no samples and answers to be judged by: give --reference MODEL and --samples, or "
+               "a candidate of a run")
 
 
 def reference_folder(folder: Path) -> Path:

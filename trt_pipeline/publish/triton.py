@@ -20,13 +20,12 @@ from trt_pipeline.engine import recipe
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.model.contract import SignatureContract, TensorContract
 from trt_pipeline.publish import versions
-from trt_pipeline.publish.triton_config import PLATFORMS, config_text
+from trt_pipeline.publish.triton_config import PLATFORMS, SAVED_MODELS, config_text
 from trt_pipeline.publish.triton_readme import readme_text
 from trt_pipeline.samples.profiles import Profile
 
 CONFIG = "config.pbtxt"
 _README = "README.md"
-_SAVED_MODELS = ("savedmodel", "tensorrt-savedmodel")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def triton_name(name: str, signature: str, signatures: list[str]) -> str:
 
 def _model(artifact: Artifact, folder: Path, whole: SignatureContract, name: str, max_batch_size: int) -> _Model:
     signature, target = whole.name, PLATFORMS[artifact.kind][1]
-    if artifact.kind in _SAVED_MODELS:  # one for all signatures
+    if artifact.kind in SAVED_MODELS:
         text = config_text(name, artifact.kind, whole, max_batch_size)
         return _Model(name, folder / next(iter(artifact.files.values())), target, {CONFIG: text})
     source = folder / artifact.files[signature]

@@ -30,6 +30,8 @@ PLATFORMS: dict[ArtifactKind, tuple[str, str]] = {
     "tensorrt-savedmodel": ("tensorflow_savedmodel", "model.savedmodel"),
     "onnx": ("onnxruntime_onnx", "model.onnx"),
     "tensorrt-plan": ("tensorrt_plan", "model.plan")}
+SAVED_MODELS = ("savedmodel", "tensorrt-savedmodel")
+"""Kinds of which one folder holds all signatures."""
 _DATA_TYPES = {"float32": "FP32", "float64": "FP64", "float16": "FP16", "bfloat16": "BF16", "int8": "INT8",
                "int16": "INT16", "int32": "INT32", "int64": "INT64", "uint8": "UINT8", "uint16": "UINT16",
                "uint32": "UINT32", "uint64": "UINT64", "bool": "BOOL", "string": "STRING"}
@@ -60,7 +62,7 @@ def config_text(name: str, kind: ArtifactKind, contract: SignatureContract, max_
     for side, named in (("input", contract.inputs), ("output", contract.outputs)):
         entries = ",\n".join(_tensor_text(key, tensor, batches, types) for key, tensor in named.items())
         lines.append(f"{side} [\n{entries}\n]")
-    if kind in ("savedmodel", "tensorrt-savedmodel"):
+    if kind in SAVED_MODELS:
         lines.append('parameters { key: "TF_SIGNATURE_DEF" value { string_value: ' + _quoted(contract.name) + " } }")
     if batches:
         lines.append(_batching_text(profiles, most))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trt_pipeline.backends.base import Artifact
+from trt_pipeline.backends.base import CLIENT, Artifact
 from trt_pipeline.model.contract import SignatureContract
 from trt_pipeline.publish.servers import TENSORRT, VERSION_COMPATIBLE
 from trt_pipeline.samples.profiles import Profile
 
-CLIENT = "client"
-"""Key of a signature's description: lines that say what a client does before and after its numeric core."""
 _GPU = "gpu"
 
 

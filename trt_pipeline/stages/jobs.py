@@ -113,9 +113,9 @@ def core_shapes(backend_name: str, artifact: Json, artifact_folder: str, contrac
                 folder: str, progress: Progress) -> Json:
     """Shapes and dtypes that the cores of a candidate's signatures are fed, where those are cut out of TensorFlow."""
     chosen, made, known = backend(backend_name), Artifact.model_validate(artifact), Contract.model_validate(contract)
-    requests = build_requests(known, [Case.model_validate(case) for case in cases], _open(samples, padding),
-                              TypeAdapter(tuple[Profile, ...]).validate_python(profiles), batch_sizes)
-    cut = [(name, feeds) for name, feeds in requests if name in made.core]
+    asked = TypeAdapter(tuple[Profile, ...]).validate_python(profiles)
+    partly = [case for case in map(Case.model_validate, cases) if case.signature in made.core]
+    cut = build_requests(known, partly, _open(samples, padding), asked, batch_sizes)
     return {"requests": [[name, {key: [str(value.dtype), *value.shape] for key, value in feeds.items()}]
                          for name, feeds in chosen.core_requests(made, Path(artifact_folder), known, cut)]}
 
@@ -138,12 +138,10 @@ def finalize(*, backend_name: str, artifact: Json, artifact_folder: str, contrac
     if why := chosen.why_not_finalize(made):
         raise MissingError(f"{backend_name} cannot be finalized here: {why}")
     asked = TypeAdapter(tuple[Profile, ...]).validate_python(profiles)
-    requests = build_requests(known, [Case.model_validate(case) for case in cases], _open(samples, padding), asked,
-                              batch_sizes)
-    if core_shapes:
-        requests = [(name, feeds) for name, feeds in requests if name not in made.core]
-        requests += [(name, {key: np.zeros(shape, kind) for key, (kind, *shape) in feeds.items()})
-                     for name, feeds in core_shapes["requests"]]
+    whole = [case for case in map(Case.model_validate, cases) if case.signature not in made.core]
+    requests = build_requests(known, whole, _open(samples, padding), asked, batch_sizes)
+    requests += [(name, {key: np.zeros(shape, kind) for key, (kind, *shape) in feeds.items()})
+                 for name, feeds in (core_shapes or {"requests": []})["requests"]]
     shown = calibration_requests(known, _open(calibration, padding))
     chosen.scratch = Path(kept) if kept else None
     done = chosen.finalize(made, Path(artifact_folder), known, requests, shown, asked, Path(folder), progress)

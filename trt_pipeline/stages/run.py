@@ -232,8 +232,7 @@ class _Run:
         if make_backend(row.backend).finalizes and gpu_models():
             row.stage = "finalize"
             try:
-                row.artifact, row.files, row.size = self._finalize(row.name, row.backend, row.artifact, row.files,
-                                                                   row.costs)
+                row.artifact, row.files, row.size = self._finalize(row, row.artifact, row.files)
             except MissingError as error:  # it is judged by what stands in for it
                 pending = str(error)
         row.stage = "validate"
@@ -254,7 +253,7 @@ class _Run:
                 "model": str(self.config.model)}, {"finalized": row.files.parent.name})
             row.costs.append(cost)
             grafted = Artifact.model_validate(entry.value)
-            saved_model = grafted.form(("tensorrt-savedmodel",))
+            saved_model = grafted.form(make_backend(row.backend).also)
             assert saved_model
             why = self._validate(row, saved_model, entry.files).reason
         except ModelChangedError:
@@ -408,10 +407,10 @@ class _Run:
         artifact = Artifact.model_validate(entry.value)
         return artifact, entry.files, artifact.size_bytes(entry.files)
 
-    def _finalize(self, shown: str, backend: str, artifact: Artifact, files: Path,
-                  costs: list[StageCost]) -> tuple[Artifact, Path, int]:
+    def _finalize(self, row: _Row, artifact: Artifact, files: Path) -> tuple[Artifact, Path, int]:
         profiles = as_json(self.config.profiles)
-        same = {"backend_name": backend, "artifact": artifact.model_dump(mode="json"), "artifact_folder": str(files),
+        same = {"backend_name": row.backend, "artifact": artifact.model_dump(mode="json"),
+                "artifact_folder": str(files),
                 "contract": self.contract.model_dump(mode="json"),
                 "cases": [case.model_dump(mode="json") for case in self.reference.cases], **self._sample_arguments(),
                 "profiles": profiles, "batch_sizes": self.config.benchmark.batch_sizes}
@@ -419,15 +418,15 @@ class _Run:
                "batch_sizes": self.config.benchmark.batch_sizes}
         cores = None
         if artifact.core:
-            entry, cost = self.executor.stage(shown, "core shapes", jobs.core_shapes, same, key)
-            costs.append(cost)
+            entry, cost = self.executor.stage(row.name, "core shapes", jobs.core_shapes, same, key)
+            row.costs.append(cost)
             cores = entry.value
-        entry, cost = self.executor.stage(shown, "finalize", jobs.finalize, {
+        entry, cost = self.executor.stage(row.name, "finalize", jobs.finalize, {
             **same, "core_shapes": cores, "kept": str(self.executor.cache.root / "kernel-times"),
             "calibration": {n: str(p) for n, p in (self.calibration.folders if self.calibration else {}).items()},
         }, key | {"calibration": self.calibration.digest if self.calibration else ""},
-            self._interpreter("finalize", backend, artifact))
-        costs.append(cost)
+            self._interpreter("finalize", row.backend, artifact))
+        row.costs.append(cost)
         built = Artifact.model_validate(entry.value)
         return built, entry.files, built.size_bytes(entry.files)
 

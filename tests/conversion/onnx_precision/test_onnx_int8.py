@@ -21,16 +21,6 @@ NONE: frozenset[str] = frozenset()
 STYLES = ("cpu", "tensorrt")
 
 
-@pytest.fixture(scope="module")
-def residual(tmp_path_factory: pytest.TempPathFactory) -> nets.Exported:
-    return nets.made(nets.Residual(), tmp_path_factory.mktemp("residual"), [nets.images(8, 16, n) for n in range(4)])
-
-
-@pytest.fixture(scope="module")
-def recurrent(tmp_path_factory: pytest.TempPathFactory) -> nets.Exported:
-    return nets.made(nets.Recurrent(), tmp_path_factory.mktemp("recurrent"), [starts(n) for n in range(4)])
-
-
 def graph(file: Path) -> onnx.GraphProto:
     model = onnx.load(str(file))
     onnx.checker.check_model(model, full_check=True)

@@ -18,12 +18,6 @@ NONE: frozenset[str] = frozenset()
 
 
 @pytest.fixture(scope="module")
-def enko(tmp_path_factory: pytest.TempPathFactory) -> nets.Exported:
-    samples = np.load(ROOT / "calibration_data/enko.npz")["input"][:4]
-    return nets.exported(ROOT / "models/enko/1", "translate", tmp_path_factory.mktemp("enko"), [{"input": samples}])
-
-
-@pytest.fixture(scope="module")
 def sentences() -> nets.Feeds:
     return {"input": np.load(ROOT / "calibration_data/enko_validation.npz")["input"][:16]}
 

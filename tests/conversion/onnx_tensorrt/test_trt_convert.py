@@ -31,16 +31,6 @@ BOUNDS = {"fp32": 1e-5, "tf32": 5e-3, "fp16": 5e-3, "bf16": 4e-2, "int8": 1e-1}
 
 
 @pytest.fixture(scope="module")
-def residual(tmp_path_factory: pytest.TempPathFactory) -> nets.Exported:
-    return nets.made(nets.Residual(), tmp_path_factory.mktemp("residual"), [nets.images(8, 16, n) for n in range(4)])
-
-
-@pytest.fixture(scope="module")
-def recurrent(tmp_path_factory: pytest.TempPathFactory) -> nets.Exported:
-    return nets.made(nets.Recurrent(), tmp_path_factory.mktemp("recurrent"), [starts(n) for n in range(4)])
-
-
-@pytest.fixture(scope="module")
 def squares(tmp_path_factory: pytest.TempPathFactory) -> nets.Exported:
     """A layer norm whose squares fp16 cannot hold."""
     return nets.made(nets.Normed(gain=1000.0), tmp_path_factory.mktemp("squares"), [rows(n) for n in range(4)])
@@ -240,12 +230,6 @@ def test_a_translator_in_fp16_changes_hardly_a_token(enko: nets.Exported, tmp_pa
     got = nets.run(tmp_path / ROUNDED, {"input": given})["outputs"]
     length = min(want.shape[1], got.shape[1])
     assert np.mean(got[:, :length] == want[:, :length]) > 0.97
-
-
-@pytest.fixture(scope="module")
-def enko(tmp_path_factory: pytest.TempPathFactory) -> nets.Exported:
-    samples = np.load(ROOT / "calibration_data/enko.npz")["input"][:4]
-    return nets.exported(ROOT / "models/enko/1", "translate", tmp_path_factory.mktemp("enko"), [{"input": samples}])
 
 
 def test_demo(tmp_path: Path) -> None:
