@@ -59,7 +59,7 @@ optimize: $(READY) ## Judge every candidate of MODEL, publish the best to servin
 sweep: $(READY) ## Judge every candidate of MODEL, publish nothing
 	@$(BIN)/trt-pipeline sweep $(MODEL) $(ARGS)
 
-serve: $(READY) ## Serve what is published over TensorFlow Serving's REST API
+serve: $(READY) ## Serve what is published over TensorFlow Serving's gRPC and REST APIs
 	@$(BIN)/trt-pipeline serve $(ARGS)
 
 inspect: $(READY) ## Contract and operations of MODEL
@@ -69,7 +69,7 @@ doctor: $(READY) ## What this machine can do
 	@$(BIN)/trt-pipeline doctor $(ARGS)
 
 test: lint environments ## Lint, types and all tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not alone" $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not alone" $(ARGS)
 	@$(BIN)/python -m pytest -m alone $(ARGS) || test $$? -eq 5  # 5: ARGS chose none of these
 
 test-fast: $(READY) ## The tests that take seconds

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import ROOT
 from trt_pipeline.run_result import RunResult
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 HERE = ["original", "tensorflow/fp32", "tensorflow/bf16", "tensorflow/int8", "onnxruntime/fp32", "onnxruntime/fp16",
         "onnxruntime/int8"]
 ON_A_GPU = ["tf-trt/fp32", "tf-trt/fp16", "tf-trt/int8", "tensorrt/fp32", "tensorrt/fp16", "tensorrt/int8"]
@@ -131,7 +131,7 @@ def test_tensorrt_gets_onnx_with_the_decode_loop_judged_and_waits_for_a_gpu(resu
 
 
 def test_onnx_is_much_faster_than_the_original(result: RunResult) -> None:
-    """4x is what it measures; half of it leaves room for a busy machine."""
+    """4x is what it measures, interleaved; half of it leaves room for a busy machine."""
     benchmark = result.candidate("onnxruntime/fp32").benchmark
     assert benchmark is not None
     assert benchmark.ratio("latency_p50", 1).value > 2
