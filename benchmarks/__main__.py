@@ -1,6 +1,7 @@
 """Optimize ResNet50 and a BERT-base-like encoder within 8 GB and print what docs/benchmarks.md shows.
 
-`python -m benchmarks [resnet50] [bert_base]`; models and samples are made once, below artifacts/.
+`python -m benchmarks [resnet50] [bert_base] [predictor]`; models and samples are made once, below artifacts/. The
+last one is another: requests to an Estimator (docs/estimators.md).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from rich.console import Console
 
 import trt_pipeline as tp
+from benchmarks import predictor
 from trt_pipeline.config.schema import BenchmarkSettings, IslandSettings
 from trt_pipeline.publish.select import ratio
 from trt_pipeline.report import terminal
@@ -39,6 +41,8 @@ BENCHMARKS = {
                   {"input_ids": 0, "attention_mask": 0}),
 }
 
+PREDICTOR = "predictor"
+
 
 def prepare(name: str) -> None:
     """Make the model and its samples if they are not there; in a process of its own, for its memory."""
@@ -56,7 +60,10 @@ def main(names: list[str]) -> None:
     """Run the named benchmarks, all by default."""
     console = Console()
     ROOT.mkdir(parents=True, exist_ok=True)
-    for name in names or list(BENCHMARKS):
+    for name in names or [*BENCHMARKS, PREDICTOR]:
+        if name == PREDICTOR:
+            predictor.main(console)
+            continue
         prepare(name)
         _, candidates, padding = BENCHMARKS[name]
         with terminal.Bars(Console(stderr=True)) as bars:

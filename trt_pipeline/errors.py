@@ -8,6 +8,8 @@
     │   ├── ConfigError      2  the configuration or an option
     │   ├── SamplesError     2  the samples
     │   └── OutputError      2  where results should go (not writable, full, in use)
+    ├── RequestError         2  a server refused a request
+    │   └── UnreachableError   3  ... or none answers
     └── MissingError         3  this machine lacks what the command needs
     Unsupported              -  a backend cannot take this model; becomes a row, not an exit
 
@@ -53,6 +55,24 @@ class OutputError(InputError):
     """Results cannot be written: not writable, disk full, or another run holds the folder."""
 
 
+class RequestError(PipelineError):
+    """A server refused a request, or did not answer it in time.
+
+    ``code`` is gRPC's name for the kind of refusal (NOT_FOUND, INVALID_ARGUMENT, ...), of an answer over HTTP what
+    comes nearest to its status; ``message`` is the server's own.
+    """
+
+    def __init__(self, message: str, code: str = "UNKNOWN", server: str = "") -> None:
+        super().__init__(f"{server}: {message} ({code})" if server else message)
+        self.message, self.code = message, code
+
+
+class UnreachableError(RequestError):
+    """No server answers at an address."""
+
+    exit_status = 3
+
+
 class MissingError(PipelineError):
     """This machine lacks a GPU, a library or a package that the command needs."""
 
@@ -66,19 +86,19 @@ class Unsupported(Exception):
 ERROR_TYPES: dict[str, type[Exception]] = {
     kind.__name__: kind
     for kind in (PipelineError, GateError, InputError, ModelError, ModelChangedError, ConfigError, SamplesError,
-                 OutputError, MissingError, Unsupported)
+                 OutputError, RequestError, UnreachableError, MissingError, Unsupported)
 }
 
 
 def one_line(error: BaseException, longest: int = 300) -> str:
     """The line of ``error`` that says what went wrong.
 
-    TensorFlow begins with "Graph execution error:" and where, and ends with the cause.
+    TensorFlow begins with "Graph execution error:" or "in user code:" and where, and ends with the cause.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    if lines[0] == "Graph execution error:":
+    if lines[0] in ("Graph execution error:", "in user code:"):
         told = [line for line in lines[1:] if not line.startswith(("[[", "Detected at", "Original stack", "File "))]
         return (told or lines)[-1][:longest]
     return lines[0][:longest]

@@ -44,7 +44,7 @@ def _array(name: str, literal: str, signature: SignatureContract) -> npt.NDArray
         value = ast.literal_eval(literal.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         raise InputError(f"--input-expr {name}: '{literal[:60]}' is not a Python literal such as [[1, 2, 3]]") from None
-    array = _as_dtype(value, tensor.dtype)
+    array = as_dtype(value, tensor.dtype)
     if array is None:
         raise InputError(f"--input-expr {name}: '{literal[:60]}' is no {tensor.dtype} array (rows of one length, "
                          "numbers in range)")
@@ -70,7 +70,7 @@ def _split(text: str) -> list[str]:
     return [text[a + 1:b] for a, b in itertools.pairwise([*cuts, len(text)])]
 
 
-def _as_dtype(value: Any, dtype: str) -> npt.NDArray[Any] | None:
+def as_dtype(value: Any, dtype: str) -> npt.NDArray[Any] | None:
     """``value`` as an array of ``dtype``, or None where that would change it or rows differ in length."""
     try:
         natural = np.array(value, dtype=object if dtype == "string" else None)

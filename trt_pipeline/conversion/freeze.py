@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from trt_pipeline.conversion import tables
 from trt_pipeline.conversion.weights import Weights, gather_from_constants, take_variables
 from trt_pipeline.errors import Unsupported, one_line
 from trt_pipeline.model.nodes import every_node
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 # A GraphDef is one protobuf message, and those end at 2 GiB; the rest is for the graph itself.
 LARGEST_FROZEN_BYTES = 2**31 - 2**26
 CONTROL_FLOW = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
-_TABLES = frozenset({"HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "MutableDenseHashTable",
-                     "MutableDenseHashTableV2", "MutableHashTableOfTensors", "MutableHashTableOfTensorsV2"})
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,8 @@ def beside(function: tf.types.experimental.ConcreteFunction) -> SignatureGraph:
         raise Unsupported(f"its variables hold {_gib(function)}, and over 2 GiB a signature with loops or branches "
                           "cannot be converted; halve its weights, or split the model")
     weights = take_variables(inlined.graph_def, inlined.resources)
-    tables = {name: handle for name, handle in inlined.resources.items() if name not in weights}
-    return replace(inlined, resources=tables, weights=weights)
+    others = {name: handle for name, handle in inlined.resources.items() if name not in weights}
+    return replace(inlined, resources=others, weights=weights)
 
 
 def _bytes(function: Any) -> int:
@@ -138,10 +137,7 @@ def _of_function(graph_def: graph_pb2.GraphDef, function: Any) -> SignatureGraph
     for node in every_node(graph_def):
         node.device = ""
     # Loops stay functions here ('_lower_using_switch_merge' is False): tf2onnx knows them in that form.
-    own_tables = [node.name for node in graph_def.node if node.op in _TABLES]
-    if own_tables:
-        raise Unsupported(f"it makes its look-up table {own_tables[0]} itself, as TensorFlow 1 exports do, and "
-                          "rewritten it would not be filled")
+    own_tables = tables.adopt(graph_def)
     left = {node.name for node in graph_def.node if node.op == "Placeholder"}  # what was not frozen
     captured = {internal.op.name: external for external, internal in function.graph.captures
                 if internal.op.name in left}
@@ -150,7 +146,7 @@ def _of_function(graph_def: graph_pb2.GraphDef, function: Any) -> SignatureGraph
     # A function's flat outputs stand in the order of their sorted names.
     outputs = {key: tensor.name
                for key, tensor in zip(sorted(function.structured_outputs), function.outputs, strict=True)}
-    return SignatureGraph(graph_def, inputs, outputs, captured)
+    return SignatureGraph(graph_def, inputs, outputs, captured | own_tables)
 
 
 def _refuse_assignments(function: Any) -> None:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trt_pipeline.conversion import freeze, tables
 from trt_pipeline.conversion.freeze import SignatureGraph
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import differences
@@ -46,6 +47,9 @@ def write(loaded: Any, rewritten: dict[str, SignatureGraph], original: Path, tag
     again = f"w{written}" if written else ""
     for number, name in enumerate(contract.signatures):
         function = loaded.signatures[name]
+        if name not in rewritten and tables.makes_tables(function.graph.as_graph_def()):
+            # Its tables would be other ones than those of the signatures that were rewritten.
+            rewritten = rewritten | {name: freeze.inline(function)}
         if name in rewritten:
             function = _to_function(function, rewritten[name], f"s{number}{again}_")
         signatures[name] = function
@@ -53,6 +57,7 @@ def write(loaded: Any, rewritten: dict[str, SignatureGraph], original: Path, tag
         module.resources = _captured_resources(loaded, signatures.values())
     else:
         module.original = loaded
+        module.adopted = _adopted(signatures.values())
     if engines:
         module.trt_engine_resources = engines
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
@@ -140,6 +145,7 @@ def _captured_resources(loaded: Any, functions: Any) -> list[Any]:
     from tensorflow.python.checkpoint import graph_view
     from tensorflow.python.trackable import resource
 
+    functions = list(functions)
     handles = {id(external) for function in functions for external in _captures(function)}
 
     def handle_of(node: Any) -> Any:
@@ -147,8 +153,16 @@ def _captured_resources(loaded: Any, functions: Any) -> list[Any]:
             return node.resource_handle
         return node.handle if isinstance(node, tf.Variable) else None
 
-    return [node for node in graph_view.ObjectGraphView(loaded).breadth_first_traversal()[0]
-            if id(handle_of(node)) in handles]
+    known = [node for node in graph_view.ObjectGraphView(loaded).breadth_first_traversal()[0]
+             if id(handle_of(node)) in handles]
+    assets = list(getattr(loaded, "asset_paths", []))  # of TensorFlow 1 exports: nobody else holds them
+    return [*known, *_adopted(functions), *assets]
+
+
+def _adopted(functions: Any) -> list[Any]:
+    """The tables that ``functions`` use and no loaded model holds."""
+    found = {id(external): tables.behind(external) for function in functions for external in _captures(function)}
+    return [table for table in found.values() if table is not None]
 
 
 def _captures(function: Any) -> list[Any]:

@@ -23,6 +23,8 @@ _LARGEST_DEFAULT = 2**16
 # Engines that TF-TRT keeps as assets are how a model runs on one GPU, not what its clients rely on.
 ENGINE_ASSET = "trt-serialized-engine."
 _ENGINE_FILE = "_serialized_trt_resource_filename"
+_CREATOR = "_create_resource"
+_DT_RESOURCE = 20
 _VARIABLE_OPS = ("VarHandleOp", "VariableV2", "Variable")
 
 
@@ -188,7 +190,16 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _count_tables(meta_graph: meta_graph_pb2.MetaGraphDef) -> int:
     """Look-up tables: resource objects of a TF2 export, table nodes of a TF1 one."""
-    resources = sum(node.WhichOneof("kind") == "resource"
-                    and not any(child.local_name == _ENGINE_FILE for child in node.children)
-                    for node in meta_graph.object_graph_def.nodes)
+    nodes = meta_graph.object_graph_def.nodes
+    functions = {f.signature.name: f for f in meta_graph.graph_def.library.function}
+    resources = 0
+    for node in nodes:
+        children = {child.local_name: child.node_id for child in node.children}
+        if node.WhichOneof("kind") != "resource" or _ENGINE_FILE in children:
+            continue
+        creators = nodes[children[_CREATOR]].function.concrete_functions if _CREATOR in children else ()
+        made = [argument.type for name in creators if name in functions
+                for argument in functions[name].signature.output_arg]
+        # A TF1 export that was loaded and saved again keeps what initializes it as such an object: it makes a number.
+        resources += not made or _DT_RESOURCE in made
     return resources or sum(node.op in _TABLE_OPS for node in meta_graph.graph_def.node)

@@ -1,0 +1,44 @@
+"""Calibration and validation inputs for iris: `python -m models.iris.samples --out calibration_data`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from models.iris.flowers import Flowers, load_split
+from trt_pipeline.estimators.examples import serialize
+
+
+def rows(flowers: Flowers) -> dict[str, np.ndarray]:
+    """What the signature `predict` takes: feature -> float32 (N, 1)."""
+    return {name: lengths[:, np.newaxis] for name, lengths in flowers.features().items()}
+
+
+def examples(flowers: Flowers) -> list[bytes]:
+    """What `serving_default` takes: each flower as a serialized tf.Example."""
+    features = flowers.features()
+    return [serialize({name: lengths[place] for name, lengths in features.items()})
+            for place in range(len(flowers.species))]
+
+
+def write_samples(out: Path) -> None:
+    """Writes the four iris files; calibration from training flowers, validation from held-out ones."""
+    for role, flowers in zip(("", "_validation"), load_split(), strict=True):
+        np.savez_compressed(out / f"iris{role}.npz", **rows(flowers))
+        with tf.io.TFRecordWriter(str(out / f"iris_examples{role}.tfrecord")) as writer:
+            for example in examples(flowers):
+                writer.write(example)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write into")
+    write_samples(parser.parse_args().out)
+
+
+if __name__ == "__main__":
+    main()
