@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from trt_pipeline import interpreter
+from trt_pipeline import gpu_memory, interpreter
 from trt_pipeline.config.schema import Limits
 from trt_pipeline.conversion.onednn import availability as onednn
 from trt_pipeline.conversion.tftrt.availability import Availability
@@ -68,7 +67,7 @@ def examine(python: Path | None = None) -> list[Finding]:
                 ok=psutil.virtual_memory().available > 2 * 2**30, cure="conversions of small models need 2 GB"),
         Finding(what="disk", found=f"{shutil.disk_usage('.').free / 2**30:.0f} GB free here",
                 ok=shutil.disk_usage(".").free > 2**30, cure="free at least 1 GB"),
-        _gpu(),
+        *_gpus(),
         *_tensorrt(None),
     ]
 
@@ -121,15 +120,17 @@ def _tensorflow_int8() -> Finding:
                    ok=not why_not, cure=f"{why_not}: onnxruntime/int8 works without")
 
 
-def _gpu() -> Finding:
-    tool = shutil.which("nvidia-smi")
-    names = ""
-    if tool:
-        query = [tool, "--query-gpu=name,memory.free,driver_version", "--format=csv,noheader"]
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-        names = answer.stdout.strip().replace("\n", "; ") if answer.returncode == 0 else ""
-    return Finding(what="GPU", found=names or "none", ok=bool(names),
-                   cure="everything but building TensorRT engines works without one")
+def _gpus() -> list[Finding]:
+    """The GPUs and, where there are any, whether a process already holds their memory."""
+    found = gpu_memory.gpus()
+    if not found:
+        return [Finding(what="GPU", found="none" if found is None else "none is visible", ok=False,
+                        cure="everything but building TensorRT engines works without one")]
+    free = all(2 * gpu.free > gpu.total for gpu in found)
+    return [Finding(what="GPU", found=f"{', '.join(gpu.name for gpu in found)}; driver {gpu_memory.driver()}", ok=True),
+            Finding(what="GPU memory", found="; ".join(map(str, found)), ok=free,
+                    cure="a second process would run out of it: stop the one that holds it, or limit it, as by "
+                         "--per_process_gpu_memory_fraction of TensorFlow Serving")]
 
 
 def _tensorrt(python: Path | None) -> list[Finding]:

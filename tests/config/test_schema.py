@@ -157,3 +157,26 @@ def test_limits_that_name_nothing(backends: list[str], precisions: list[str], te
 def test_a_configuration_does_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Config.model_validate(LEAST).name = "other"  # type: ignore[misc]
+
+
+def test_versions_that_servers_load_and_their_labels() -> None:
+    assert Config.model_validate(LEAST).versions.model_dump() == {
+        "serve": {"latest": 2}, "labels": {"stable": "previous", "canary": "newest"}}
+    given = {"serve": {"specific": [1, 3]}, "labels": {"stable": 1, "v3.old": 3}}
+    config = Config.model_validate(LEAST | {"versions": given})
+    assert config.versions.model_dump(mode="json") == given
+    assert Config.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("versions", [{"serve": {"latest": 0}}, {"serve": {"specific": []}}, {"serve": "some"},
+                                      {"labels": {"a/b": "newest"}}, {"labels": {"stable": "oldest"}},
+                                      {"labels": {"stable": 0}}, {"label": {}}])
+def test_versions_that_make_no_sense_are_refused(versions: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Config.model_validate(LEAST | {"versions": versions})
+
+
+@pytest.mark.parametrize("storage", ["models", "/srv/models", "pvc://a b"])
+def test_a_storage_is_a_uri(storage: str) -> None:
+    with pytest.raises(ValidationError):
+        Config.model_validate(LEAST | {"storage": storage})

@@ -101,7 +101,7 @@ def run(candidates: tuple[CandidateResult, ...] = (ORIGINAL,),
     return RunResult.model_validate({
         "name": "demo", "run_id": "20240501-101500", "folder": "artifacts/demo/20240501-101500",
         "model": "models/demo/1", "model_digest": "9bcb0881" * 8, "samples_digests": {"validation": "164364ed" * 8},
-        "config": {"name": "demo", "targets": [{"kind": "tf-serving", "version": "2.14"}]},
+        "config": {"name": "demo", "serving": "serving", "targets": [{"kind": "tf-serving", "version": "2.14"}]},
         "environment": {"python": "3.11.7", "cpu": "Some CPU @ 2.5 GHz", "tensorrt": ""},
         "stages": (StageCost(stage="inspect", seconds=2.0, peak_memory_mb=400.0, cached=False),),
         "contract": Contract(tags=("serve",), signatures={"serve": signature}, assets={}, extra_assets={}, tables=0,

@@ -26,6 +26,7 @@ def test_summary_says_what_matters(width: int) -> None:
                   "pending-gpu", "1.50x [1.44, 1.56]", "33.3 ms", "exact", "3.4e-07", "7.36 MB", "p50@1", "thr@8",
                   "tf-serving 2.14: tensorflow/fp32, version 3 (new) at serving/demo/3",
                   "triton 25.06: nothing published: no candidate passed",
+                  "servers: in serving: compose.yaml, kserve.yaml; models.config and batching_parameters.txt",
                   "report: artifacts/demo/20240501-101500/report.html"):
         assert words in text, words
     joined = "".join(text.split())

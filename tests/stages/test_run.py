@@ -19,7 +19,7 @@ from tests.stages import faults
 from trt_pipeline.config import loader
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import differences
-from trt_pipeline.publish import versions
+from trt_pipeline.publish import versions, warm_up
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.stages import jobs
 from trt_pipeline.stages.run import run
@@ -81,6 +81,10 @@ def test_publication_is_complete_and_says_what_it_is(whole_model: RunResult) -> 
     manifest = json.loads((published / versions.MANIFEST).read_text())
     assert manifest["candidate"] == whole_model.publications[0].candidate
     assert manifest["original"] == whole_model.model_digest
+    assert manifest["memory_mb"]["host"] > 0
+    assert manifest["added"][-1] == warm_up.RECORDS
+    assert (published / warm_up.RECORDS).stat().st_size > 0
+    assert (published.parents[1] / "models.config").is_file()
     original = saved_model.read_contract(ROOT / "models/demo/1")
     assert differences(original, saved_model.read_contract(published)) == []
 

@@ -44,6 +44,9 @@ class BenchmarkResult(Frozen):
     original_first_request_s: float
     peak_memory_mb: float
     original_peak_memory_mb: float
+    gpu_memory_mb: float | None = None
+    """Of the GPU's memory; None where it used none."""
+    original_gpu_memory_mb: float | None = None
 
     def ratio(self, metric: str, batch_size: int) -> Ratio:
         """The ratio of ``metric`` at ``batch_size``; of several signatures the least certain one.
@@ -75,7 +78,8 @@ def compare(original: Side, candidate: Side, signatures: dict[str, SignatureCont
         return BenchmarkResult(
             batches=tuple(results), load_s=load_b, first_request_s=first_b, original_load_s=load_a,
             original_first_request_s=first_a, peak_memory_mb=b.peak_memory_mb(),
-            original_peak_memory_mb=a.peak_memory_mb())
+            original_peak_memory_mb=a.peak_memory_mb(), gpu_memory_mb=b.gpu_memory_mb(),
+            original_gpu_memory_mb=a.gpu_memory_mb())
 
 
 def _compare_batch(a: RunnerProcess, b: RunnerProcess, name: str, size: int, duration_s: float,

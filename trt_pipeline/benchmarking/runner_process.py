@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from trt_pipeline import interpreter
+from trt_pipeline import gpu_memory, interpreter
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.errors import ERROR_TYPES
 from trt_pipeline.frozen import Frozen
@@ -62,6 +62,15 @@ class RunnerProcess:
     def peak_memory_mb(self) -> float:
         """Largest resident memory so far."""
         return float(self._ask({"memory": True})["peak_memory_mb"])
+
+    def gpu_memory_mb(self) -> float | None:
+        """GPU memory that it holds now, its CUDA context included; None without a GPU.
+
+        None too where the driver does not know the process by this number, as in some containers. The libraries give
+        nothing back while they live, so at the end it is the peak.
+        """
+        held = gpu_memory.used_by(self._process.pid)
+        return None if held is None else held / gpu_memory.MB
 
     def _ask(self, request: dict[str, Any]) -> Any:
         assert self._process.stdin is not None

@@ -48,7 +48,14 @@ def _configurable(name: str) -> str:
     return name
 
 
+def _label(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", text):
+        raise ValueError("a label is letters, digits, '_', '.' and '-'")
+    return text
+
+
 Name = Annotated[str, AfterValidator(_safe_name)]
+VersionNumber = Annotated[int, Field(ge=1)]
 Candidate = Annotated[str, AfterValidator(_candidate)]
 
 
@@ -167,6 +174,27 @@ class Target(Frozen):
         return self
 
 
+class Latest(Frozen):
+    """Serve so many of the newest versions."""
+
+    latest: int = Field(ge=1)
+
+
+class Specific(Frozen):
+    """Serve these versions only, whatever is published later."""
+
+    specific: tuple[VersionNumber, ...] = Field(min_length=1)
+
+
+class VersionSettings(Frozen):
+    """Which published versions TensorFlow Serving keeps loaded, and the labels that clients find them by."""
+
+    serve: Literal["all"] | Latest | Specific = Latest(latest=2)
+    labels: dict[Annotated[str, AfterValidator(_label)], Literal["newest", "previous"] | VersionNumber] = {
+        "stable": "previous", "canary": "newest"}
+    """Label -> the newest version, the one before it (the newest while there is only one), or a number."""
+
+
 class Config(Frozen):
     """One model's configuration file."""
 
@@ -199,7 +227,10 @@ class Config(Frozen):
     targets: tuple[Target, ...] = (Target(kind="tf-serving", version="2.14"),)
     serving: Path = Path("serving")
     keep: int | None = Field(None, ge=1)
-    """Published versions to keep; all by default."""
+    """Published versions to keep; all by default. What a label or ``versions.serve.specific`` names is kept besides."""
+    versions: VersionSettings = VersionSettings()
+    storage: str = Field("pvc://models/serving", pattern="^[a-z0-9]+://[^ ]+$")
+    """Where a Kubernetes cluster finds a copy of the folder ``serving``, as KServe's storageUri."""
     limits: Limits = Limits()
 
     @field_validator("objective")

@@ -14,6 +14,8 @@ from trt_pipeline.frozen import Frozen
 from trt_pipeline.suggest import did_you_mean
 
 Shape = tuple[int | None, ...]
+WARM_UP = "tf_serving_warmup_requests"
+"""The file in `assets.extra` whose requests TensorFlow Serving runs before a version counts as loaded."""
 
 
 class TensorContract(Frozen):
@@ -95,14 +97,17 @@ class Contract(Frozen):
 def differences(original: Contract, published: Contract) -> list[str]:
     """What ``published`` breaks of ``original``'s contract, a line each; empty when it is kept.
 
-    Variables and the TensorFlow version that wrote the model are not part of what clients rely on.
+    Variables and the TensorFlow version that wrote the model are not part of what clients rely on; nor are warm-up
+    requests that the original has none of.
     """
     found = list(_diff_value("tags", original.tags, published.tags))
     found += _diff_value("signature order", list(original.signatures), list(published.signatures))
     for name in original.signatures.keys() & published.signatures.keys():
         found += _diff_signature(original.signatures[name], published.signatures[name])
     found += _diff_value("assets", original.assets, published.assets)
-    found += _diff_value("assets.extra", original.extra_assets, published.extra_assets)
+    extra = {name: content for name, content in published.extra_assets.items()
+             if name != WARM_UP or name in original.extra_assets}
+    found += _diff_value("assets.extra", original.extra_assets, extra)
     found += _diff_value("tables", original.tables, published.tables)
     return found
 

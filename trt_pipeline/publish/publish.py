@@ -1,33 +1,85 @@
-"""Publish for every target of a configuration what `select` chose for it."""
+"""Publish for every target of a configuration what `select` chose for it, and what its servers need to be told."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trt_pipeline import digest
 from trt_pipeline.backends.base import Artifact
-from trt_pipeline.config.schema import Config, Target
+from trt_pipeline.config.schema import Config
 from trt_pipeline.model.contract import Contract
-from trt_pipeline.publish import select, tf_serving, triton, versions
+from trt_pipeline.publish import (
+    batching,
+    memory,
+    record,
+    select,
+    served,
+    serving_folder,
+    tf_serving,
+    triton,
+    version_policy,
+    versions,
+    warm_up,
+)
+from trt_pipeline.publish.batching import Batches
+from trt_pipeline.publish.memory import Memory
+from trt_pipeline.publish.record import Record
+from trt_pipeline.publish.served import TRITON_FOLDER
 from trt_pipeline.results import CandidateResult, Publication
+from trt_pipeline.samples.store import Samples
 
-TRITON_FOLDER = "triton"
+WriteWarmUp = Callable[[Artifact, tuple[int, ...]], Path]
+"""Writes the warm-up records of an artifact at these batch sizes, and says where. Raises `NoWarmUp`."""
+
+
+class NoWarmUp(Exception):
+    """There are no warm-up records, and why."""
+
+
+@dataclass(frozen=True)
+class _Publisher:
+    """What is the same for all targets."""
+
+    config: Config
+    signatures: Contract
+    """The contract, of the signatures that are published."""
+    samples: Mapping[str, Samples]
+    write_warm_up: WriteWarmUp | None
+    again: bool
+
+
+def check(config: Config) -> None:
+    """Refuse, before any work, what servers could not be told of the versions that are published already.
+
+    Raises:
+        ConfigError: a version is named that there is not.
+    """
+    if any(target.kind == "tf-serving" for target in config.targets):
+        version_policy.check(config.versions, config.name, versions.existing(config.serving / config.name))
 
 
 def publish_all(config: Config, contract: Contract, signatures: tuple[str, ...],
                 candidates: tuple[CandidateResult, ...], files: dict[str, Path], run_id: str, model_digest: str,
-                again: bool) -> tuple[Publication, ...]:
-    """One `Publication` a target, in the config's order.
+                again: bool, samples: Mapping[str, Samples] | None = None,
+                write_warm_up: WriteWarmUp | None = None) -> tuple[Publication, ...]:
+    """One `Publication` a target, in the config's order; rewrites the files of the serving folder.
 
     Args:
         files: candidate -> folder of its artifact.
+        samples: signature -> real ones that servers warm up with, where there are any.
 
     Raises:
         OutputError: the serving folder cannot be written or the disk is full.
+        ConfigError: `check`.
     """
-    found = []
+    chosen = contract.model_copy(update={"signatures": {name: contract.signatures[name] for name in signatures}})
+    publisher = _Publisher(config, chosen, samples or {}, write_warm_up, again)
+    found: list[Publication] = []
     with versions.publishing(config.serving):
+        check(config)
         for target in config.targets:
             choice = select.choose(target, candidates, config.objective)
             shown = f"{target.kind} {target.version}"
@@ -37,25 +89,91 @@ def publish_all(config: Config, contract: Contract, signatures: tuple[str, ...],
             candidate = next(c for c in candidates if c.name == choice.candidate)
             artifact, folder = select.form_for(target, candidate), files[candidate.name]
             assert artifact
-            manifest = _manifest(candidate.name, artifact, folder) | {"why": choice.why, "original": model_digest,
-                                                                      "run": run_id}
-            version, new, path = _publish(config, contract, signatures, target, artifact, folder, manifest, again)
-            found.append(Publication(target=shown, candidate=candidate.name, why=choice.why, version=version,
-                                     path=path, new=new))
-    return tuple(found)
+            batches = batching.of_artifact(artifact, chosen.signatures, config.max_batch_size)
+            measured = memory.of_candidate(candidate, candidates)
+            manifest = (_manifest(candidate.name, artifact, folder)
+                        | {"why": choice.why, "original": model_digest, "run": run_id}
+                        | served.facts(batches, measured, config.padding))
+            publish = _to_tf_serving if target.kind == "tf-serving" else _to_triton
+            made = publish(publisher, artifact, folder, manifest, batches, measured)
+            found.append(Publication(target=shown, candidate=candidate.name,
+                                     why="; ".join(filter(None, (choice.why, made.why))), version=made.version,
+                                     path=str(made.path), new=made.new))
+        return tuple(_tell_servers(config, found))
 
 
-def _publish(config: Config, contract: Contract, signatures: tuple[str, ...], target: Target,
-             artifact: Artifact, folder: Path, manifest: dict[str, Any], again: bool) -> tuple[int, bool, str]:
-    if target.kind == "tf-serving":
-        source = folder / next(iter(artifact.files.values()))  # one SavedModel for all signatures
-        version, new = tf_serving.publish(source, config.serving, config.name, manifest, config.keep, again)
-        return version, new, str(config.serving / config.name / str(version))
+@dataclass(frozen=True)
+class _Made:
+    version: int
+    new: bool
+    path: Path
+    why: str = ""
+
+
+def _to_tf_serving(publisher: _Publisher, artifact: Artifact, folder: Path, manifest: dict[str, Any],
+                   batches: Batches | None, measured: Memory) -> _Made:
+    config, source = publisher.config, folder / next(iter(artifact.files.values()))  # one SavedModel for all
+    serving, added, why = config.serving, dict[str, Path | str](), ""
+    parameters = batching.text(batches) if batches and batches.uniform else None
+    if publisher.again or not tf_serving.is_newest(serving / config.name, manifest):
+        added |= {batching.PER_VERSION: parameters} if parameters else {}
+        if publisher.write_warm_up and not (source / warm_up.RECORDS).exists():
+            try:
+                added[warm_up.RECORDS] = publisher.write_warm_up(artifact, batches.sizes if batches else (1,))
+            except NoWarmUp as error:
+                why = f"no warm-up records: {error}"
+    version, new = tf_serving.publish(source, serving, config.name, manifest, None, publisher.again, added)
+    path = serving / config.name / str(version)
+    if not new:
+        _refresh(serving, path, manifest, parameters)
+    return _Made(version, new, path, why)
+
+
+def _refresh(serving: Path, path: Path, manifest: dict[str, Any], parameters: str | None) -> None:
+    """Bring up to date what a version says of itself, for the model in it is the same."""
+    known = versions.manifest(path.parent, int(path.name)) or {}
+    fresh = {key: manifest[key] for key in served.facts(None, Memory(), {})}
+    others = [name for name in known.get("added", ()) if name != batching.PER_VERSION]
+    if added := [batching.PER_VERSION] * bool(parameters) + others:
+        fresh["added"] = added
+    versions.write(serving, {path / batching.PER_VERSION: parameters,
+                             path / versions.MANIFEST: served.manifest_text(known | fresh)})
+
+
+def _to_triton(publisher: _Publisher, artifact: Artifact, folder: Path, manifest: dict[str, Any],
+               batches: Batches | None, measured: Memory) -> _Made:
+    config, signatures = publisher.config, publisher.signatures.signatures
+    sizes = sorted({1, config.max_batch_size})
+    requests = {name: warm_up.requests(contract, publisher.samples[name], sizes)
+                for name, contract in signatures.items() if name in publisher.samples}
     repository = config.serving / TRITON_FOLDER
-    version, new = triton.publish(artifact, folder, {n: contract.signatures[n] for n in signatures},
-                                  repository, config.name, config.max_batch_size, manifest, config.keep, again)
-    first = triton.triton_name(config.name, signatures[0], list(signatures))
-    return version, new, str(repository / first / str(version))
+    version, new = triton.publish(
+        artifact, folder, signatures, repository, config.name, config.max_batch_size, manifest, config.keep,
+        publisher.again, requests, memory.onnxruntime_parameters(measured) if artifact.kind == "onnx" else {})
+    first = triton.triton_name(config.name, next(iter(signatures)), list(signatures))
+    return _Made(version, new, repository / first / str(version))
+
+
+def _tell_servers(config: Config, publications: list[Publication]) -> list[Publication]:
+    """Rewrite the files of the serving folder, prune, and say of each publication what servers do not do yet."""
+    kinds = {target.kind for target, made in zip(config.targets, publications, strict=True) if made.version}
+    records, serving = record.read(config.serving), config.serving
+    before = records.get(config.name, Record())
+    if kinds:
+        records[config.name] = before.published(config, set(kinds))
+    existing = served.saved_models(serving / config.name)
+    if "tf-serving" in kinds and config.keep:
+        planned = version_policy.resolve(config.versions, config.name, existing, before.policy)
+        # What servers were told last is theirs until they have read the new file.
+        spared = {*planned.labels.values(), *planned.held.values(), *planned.specific,
+                  *(before.policy.labels.values() if before.policy else ())}
+        versions.prune(serving / config.name, config.keep, serving, spared)
+    policy = serving_folder.write(serving, records).get(config.name, Record()).policy
+    held = [f"label {label} stays on version {policy.labels[label]} until version {version} is loaded: run optimize "
+            "again then" for label, version in policy.held.items()] if policy else []
+    return [made.model_copy(update={"why": "; ".join((made.why, *held))})
+            if target.kind == "tf-serving" and made.version else made
+            for target, made in zip(config.targets, publications, strict=True)]
 
 
 def _manifest(name: str, artifact: Artifact, folder: Path) -> dict[str, Any]:

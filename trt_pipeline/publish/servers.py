@@ -26,6 +26,9 @@ _TRITON_TENSORRT: dict[Version, str] = {
 # What the Dockerfile.gpu of TensorFlow Serving installs.
 _TF_SERVING_TENSORRT: dict[Version, str] = {(2, 14): "8.4.3", (2, 15): "8.6.1.6", (2, 16): "8.6.1.6",
                                             (2, 17): "8.6.1.6"}
+# The newest release of each; there are no images that are called 2.14.
+_TF_SERVING_RELEASES: dict[Version, int] = {(2, 11): 1, (2, 12): 2, (2, 13): 1, (2, 14): 1, (2, 15): 1, (2, 16): 1,
+                                            (2, 17): 1, (2, 18): 0, (2, 19): 0}
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,32 @@ def why_not_load(kind: ArtifactKind, built: Mapping[str, str], server: str, vers
     other = f", or serve it with Triton {' or '.join(fitting)}" if fitting else ""
     return (f"it was built with TensorRT {own} and {server} {version} has {theirs}: build it in "
             f"nvcr.io/nvidia/tensorrt:{version}-py3, which has that too{other}")
+
+
+def release(server: str, version: str) -> str:
+    """The tag of ``server``'s image for ``version``: ``2.14`` is 2.14.1 of TensorFlow Serving, ``24.10`` 24.10-py3."""
+    number = parse_version(version)
+    if server == "triton":
+        return f"{_month(number)}-py3"
+    if len(number) == len(("major", "minor")):
+        number = (*number, _TF_SERVING_RELEASES.get(number, 0))
+    return _dotted(number) + (_GPU_IMAGE if version.endswith(_GPU_IMAGE) else "")
+
+
+def image(server: str, version: str) -> str:
+    """The container image of ``server`` at ``version``."""
+    name = "nvcr.io/nvidia/tritonserver" if server == "triton" else "tensorflow/serving"
+    return f"{name}:{release(server, version)}"
+
+
+def on_gpu(server: str, version: str) -> bool:
+    """Whether the image of TensorFlow Serving at ``version`` uses a GPU. Triton's all can."""
+    return server == "triton" or version.endswith(_GPU_IMAGE)
+
+
+def needs_gpu(kind: ArtifactKind) -> bool:
+    """Whether what is published runs on a GPU only."""
+    return kind in _WITH_ENGINES
 
 
 def what_to_mind(kind: ArtifactKind, built: Mapping[str, str], server: str, version: str) -> str:

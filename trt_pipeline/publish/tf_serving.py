@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,15 @@ from trt_pipeline.publish import versions
 
 
 def publish(source: Path, serving: Path, name: str, manifest: dict[str, Any], keep: int | None,
-            again: bool = False) -> tuple[int, bool]:
+            again: bool = False, added: Mapping[str, Path | str] | None = None) -> tuple[int, bool]:
     """Publish the SavedModel folder ``source`` as the next version of ``name``.
 
     Args:
         manifest: what is known of the candidate; its ``digest`` tells whether the newest version
             is this very candidate, in which case nothing is published unless ``again``.
         keep: newest versions to keep; None keeps all.
+        added: files that the version gets besides, by path in it: a file to copy, or a text. Those that the
+            SavedModel brings itself stay as they are. The manifest names what was ``added``.
 
     Returns:
         The version that now holds it, and whether it is new.
@@ -26,14 +30,34 @@ def publish(source: Path, serving: Path, name: str, manifest: dict[str, Any], ke
     """
     folder = serving / name
     known = versions.existing(folder)
-    if not again and (versions.latest_manifest(folder) or {}).get("digest") == manifest["digest"]:
+    if not again and is_newest(folder, manifest):
         versions.prune(folder, keep, serving)
         return known[-1], False
     version = known[-1] + 1 if known else 1
     with versions.staging(serving) as scratch:
         staged = scratch / "version"
         versions.copy(source, staged)
+        manifest = manifest | {"added": _add(added, staged)} if added else manifest
         (staged / versions.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         versions.place(staged, folder / str(version))
     versions.prune(folder, keep, serving)
     return version, True
+
+
+def is_newest(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether the newest version below ``folder`` is the candidate that ``manifest`` is about."""
+    newest = versions.latest_manifest(folder) or {}
+    return bool(newest.get("digest") == manifest["digest"])
+
+
+def _add(files: Mapping[str, Path | str], version: Path) -> list[str]:
+    """Put ``files`` into the folder ``version``, but for those that are there; returns what it got."""
+    new = [name for name in files if not (version / name).exists()]
+    for name in new:
+        target, content = version / name, files[name]
+        target.parent.mkdir(exist_ok=True)
+        if isinstance(content, str):
+            target.write_text(content)
+        else:
+            shutil.copyfile(content, target)
+    return new

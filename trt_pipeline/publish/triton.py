@@ -1,4 +1,4 @@
-"""Publish to a Triton model repository: ``serving/triton/NAME/{config.pbtxt, VERSION/...}``.
+"""Publish to a Triton model repository: ``serving/triton/NAME/{config.pbtxt, warmup/..., VERSION/...}``.
 
 One Triton model serves one signature. A model with several becomes ``NAME`` for its
 ``serving_default`` (or only) signature and ``NAME-SIGNATURE`` for the others. Where only the numeric
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from trt_pipeline.backends.base import Artifact
 from trt_pipeline.engine import recipe
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.model.contract import SignatureContract, TensorContract
-from trt_pipeline.publish import versions
-from trt_pipeline.publish.triton_config import PLATFORMS, SAVED_MODELS, config_text
+from trt_pipeline.publish import triton_warm_up, versions
+from trt_pipeline.publish.triton_config import PLATFORMS, SAVED_MODELS, config_text, largest_batch
 from trt_pipeline.publish.triton_readme import readme_text
+from trt_pipeline.publish.triton_warm_up import Request
 from trt_pipeline.samples.profiles import Profile
 
 CONFIG = "config.pbtxt"
@@ -33,21 +35,35 @@ class _Model:
     """One model of the repository, of which there may be versions already."""
 
     name: str
+    signature: str
     source: Path
     """The file, or the SavedModel's folder, that a version holds as ``target``."""
     target: str
-    front: dict[str, str]
-    """Files beside the versions: name -> text."""
+    front: dict[str, bytes]
+    """Files beside the versions: path below the model's folder -> content."""
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What a configuration says that does not follow from the artifact."""
+
+    max_batch_size: int
+    requests: Mapping[str, Sequence[Request]]
+    parameters: Mapping[str, str]
 
 
 def publish(artifact: Artifact, folder: Path, signatures: dict[str, SignatureContract], repository: Path, name: str,
-            max_batch_size: int, manifest: dict[str, Any], keep: int | None, again: bool = False) -> tuple[int, bool]:
+            max_batch_size: int, manifest: dict[str, Any], keep: int | None, again: bool = False,
+            requests: Mapping[str, Sequence[Request]] | None = None,
+            parameters: Mapping[str, str] | None = None) -> tuple[int, bool]:
     """Publish every signature of ``artifact`` as the next version of its Triton model.
 
     Args:
         folder: where the artifact's files are.
         repository: Triton's ``--model-repository``.
         max_batch_size: the largest batch that servers should form; engines may allow less.
+        requests: signature -> real ones, to warm up with.
+        parameters: those of Triton's backend.
 
     Returns:
         The version of the first signature's model, and whether anything is new.
@@ -57,7 +73,8 @@ def publish(artifact: Artifact, folder: Path, signatures: dict[str, SignatureCon
         OutputError: the repository cannot be written or the disk is full.
     """
     # All configurations first: one that Triton cannot have is refused before anything is published.
-    models = [_model(artifact, folder, contract, triton_name(name, signature, list(signatures)), max_batch_size)
+    settings = _Settings(max_batch_size, requests or {}, parameters or {})
+    models = [_model(artifact, folder, contract, triton_name(name, signature, list(signatures)), settings)
               for signature, contract in signatures.items()]
     published = []
     for model in models:
@@ -72,11 +89,11 @@ def triton_name(name: str, signature: str, signatures: list[str]) -> str:
     return name if signature == plain else f"{name}-{quote(signature, safe='')}"
 
 
-def _model(artifact: Artifact, folder: Path, whole: SignatureContract, name: str, max_batch_size: int) -> _Model:
+def _model(artifact: Artifact, folder: Path, whole: SignatureContract, name: str, settings: _Settings) -> _Model:
     signature, target = whole.name, PLATFORMS[artifact.kind][1]
     if artifact.kind in SAVED_MODELS:
-        text = config_text(name, artifact.kind, whole, max_batch_size)
-        return _Model(name, folder / next(iter(artifact.files.values())), target, {CONFIG: text})
+        front = _front(name, artifact, whole, settings)
+        return _Model(name, signature, folder / next(iter(artifact.files.values())), target, front)
     source = folder / artifact.files[signature]
     contract, narrowed = artifact.core.get(signature, whole), dict[str, str]()
     profiles: tuple[Profile, ...] = ()
@@ -86,10 +103,21 @@ def _model(artifact: Artifact, folder: Path, whole: SignatureContract, name: str
                               "finalize the candidate on the GPU that is to serve it")
         narrowed = recipe.read(source.parent).narrowed
         contract, profiles = _narrowed(contract, narrowed), artifact.profiles.get(signature, ())
-    front = {CONFIG: config_text(name, artifact.kind, contract, max_batch_size, profiles)}
+    front = _front(name, artifact, contract, settings, profiles)
     if text := readme_text(name, artifact, signature, contract, narrowed):
-        front[_README] = text
-    return _Model(name, source, target, front)
+        front[_README] = text.encode()
+    return _Model(name, signature, source, target, front)
+
+
+def _front(name: str, artifact: Artifact, contract: SignatureContract, settings: _Settings,
+           profiles: tuple[Profile, ...] = ()) -> dict[str, bytes]:
+    """The configuration, and the data that it names."""
+    # An engine may be of a signature's core only, which is fed something else.
+    requests = () if artifact.kind == "tensorrt-plan" else settings.requests.get(contract.name, ())
+    text = config_text(name, artifact.kind, contract, settings.max_batch_size, profiles, requests, settings.parameters)
+    most = largest_batch(contract, settings.max_batch_size, profiles)
+    return {CONFIG: text.encode(),
+            **triton_warm_up.files(tuple(triton_warm_up.of_requests(requests, contract, most)))}
 
 
 def _narrowed(contract: SignatureContract, names: dict[str, str]) -> SignatureContract:
@@ -104,7 +132,8 @@ def _narrowed(contract: SignatureContract, names: dict[str, str]) -> SignatureCo
 def _publish_one(model: _Model, repository: Path, manifest: dict[str, Any], again: bool) -> tuple[int, bool]:
     folder = repository / model.name
     known = versions.existing(folder)
-    old_front = {name: (folder / name).read_text() for name in (CONFIG, _README) if (folder / name).is_file()}
+    old_front = {path.relative_to(folder).as_posix(): path.read_bytes() for path in (
+        folder / CONFIG, folder / _README, *(folder / triton_warm_up.FOLDER).glob("*")) if path.is_file()}
     newest = versions.latest_manifest(folder) or {}
     if not again and newest.get("digest") == manifest["digest"] and old_front == model.front:
         return known[-1], False
@@ -116,8 +145,7 @@ def _publish_one(model: _Model, repository: Path, manifest: dict[str, Any], agai
             versions.place(staged / str(version), folder / str(version))
         else:
             # The configuration belongs to the version, so both must change in one step.
-            for name, text in model.front.items():
-                (staged / name).write_text(text)
+            _write(model.front, staged)
             _link_versions(folder, known, staged)
             if folder.exists():
                 versions.exchange(staged, folder)
@@ -131,10 +159,16 @@ def _write_version(model: _Model, target: Path, manifest: dict[str, Any]) -> Non
     weights = model.source.with_name(f"{model.source.name}.data")
     if weights.is_file():  # of an ONNX model that has them in a file of their own
         versions.copy(weights, target / weights.name)
-    (target / versions.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    known = manifest | {"signature": model.signature}
+    (target / versions.MANIFEST).write_text(json.dumps(known, indent=2) + "\n")
     # For going back to this version after another one has changed the model's configuration.
-    for name, text in model.front.items():
-        (target / name).write_text(text)
+    _write(model.front, target)
+
+
+def _write(front: Mapping[str, bytes], target: Path) -> None:
+    for name, content in front.items():
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_bytes(content)
 
 
 def _link_versions(model: Path, known: list[int], staged: Path) -> None:

@@ -8,20 +8,22 @@
   would use the first one only. Another instance costs the engine's working memory again. Everything else has one on
   each GPU or, where there is none, one on the CPU, as it was timed: the same folder serves both.
 - **Warm-up.** A model counts as ready once an engine has run in each profile's usual shape, so that no client
-  waits for what TensorRT or CUDA do at first. Its data is zeros, and Triton does not serve a model that fails on it.
-  An engine takes any number; of other models, only those are warmed up whose inputs are all floats of a known shape,
-  for zeros are no sentence, length or tf.Example.
+  waits for what TensorRT or CUDA do at first. Its data is zeros, for an engine takes any number. Other models run real
+  requests, where there are any (`triton_warm_up`). Where there are none, only those are warmed up whose inputs are all
+  floats of a known shape: zeros are no sentence, length or tf.Example, and Triton does not serve a model that fails.
 - **Versions.** The newest is served.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from trt_pipeline.backends.base import ArtifactKind
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.model.contract import SignatureContract, TensorContract
+from trt_pipeline.publish import triton_warm_up
+from trt_pipeline.publish.triton_warm_up import Request, WarmUp
 from trt_pipeline.samples.profiles import Profile
 
 # kind -> (Triton's platform, the name that it looks for in a version's folder)
@@ -40,7 +42,8 @@ _FLOATS = ("float32", "float64", "float16", "bfloat16")
 
 
 def config_text(name: str, kind: ArtifactKind, contract: SignatureContract, max_batch_size: int,
-                profiles: Sequence[Profile] = ()) -> str:
+                profiles: Sequence[Profile] = (), requests: Sequence[Request] = (),
+                parameters: Mapping[str, str] | None = None) -> str:
     """The config.pbtxt of one signature.
 
     Triton leaves the batch dimension out of ``dims`` when it batches; it can only batch where
@@ -50,26 +53,36 @@ def config_text(name: str, kind: ArtifactKind, contract: SignatureContract, max_
         contract: inputs and outputs as the model file has them.
         max_batch_size: the largest batch that Triton should form.
         profiles: the optimization profiles of an engine, in its order.
+        requests: real ones of the signature, to warm up with.
+        parameters: those of Triton's backend, such as ``gpu_mem_limit`` of onnxruntime.
 
     Raises:
         ConfigError: Triton has no such tensor.
     """
-    tensors = (*contract.inputs.values(), *contract.outputs.values())
-    batches = all(t.batched for t in tensors)
-    most = min([max_batch_size, *_largest_batch(profiles)]) if batches else 0
+    most = largest_batch(contract, max_batch_size, profiles)
+    batches = most > 0
     lines = [f"name: {_quoted(name)}", f'platform: "{PLATFORMS[kind][0]}"', f"max_batch_size: {most}"]
     types = _IN_ENGINES if kind == "tensorrt-plan" else tuple(_DATA_TYPES)
     for side, named in (("input", contract.inputs), ("output", contract.outputs)):
         entries = ",\n".join(_tensor_text(key, tensor, batches, types) for key, tensor in named.items())
         lines.append(f"{side} [\n{entries}\n]")
-    if kind in SAVED_MODELS:
-        lines.append('parameters { key: "TF_SIGNATURE_DEF" value { string_value: ' + _quoted(contract.name) + " } }")
+    told = {"TF_SIGNATURE_DEF": contract.name} if kind in SAVED_MODELS else {}
+    lines += [f"parameters {{ key: {_quoted(key)} value {{ string_value: {_quoted(value)} }} }}"
+              for key, value in (told | dict(parameters or {})).items()]
     if batches:
         lines.append(_batching_text(profiles, most))
     lines.append(_instances_text(kind, len(profiles)))
-    lines += _warm_ups(kind, contract, profiles, most)
+    real = triton_warm_up.of_requests(requests, contract, most)
+    lines += [_warm_up_of_files(one, contract) for one in real] or _warm_ups(kind, contract, profiles, most)
     lines.append("version_policy { latest { num_versions: 1 } }")
     return "\n".join(lines) + "\n"
+
+
+def largest_batch(contract: SignatureContract, max_batch_size: int, profiles: Sequence[Profile] = ()) -> int:
+    """The largest batch that Triton forms of ``contract``'s requests; 0 where it forms none."""
+    if not all(t.batched for t in (*contract.inputs.values(), *contract.outputs.values())):
+        return 0
+    return min([max_batch_size, *_largest_batch(profiles)])
 
 
 def _usual_batch(profile: Profile) -> int:
@@ -125,12 +138,21 @@ def _shape(tensor: TensorContract, profile: Profile, name: str) -> tuple[int | N
 def _warm_up(name: str, batch: int, contract: SignatureContract, shapes: dict[str, tuple[int | None, ...]],
              batches: bool) -> Iterator[str]:
     rows = {key: shape[1:] if batches else shape for key, shape in shapes.items()}
-    if not rows or any(size is None for row in rows.values() for size in row):
-        return
+    if rows and all(size is not None for row in rows.values() for size in row):
+        yield _warm_up_text(name, batch, contract, rows, dict.fromkeys(rows, "zero_data: true"))
+
+
+def _warm_up_of_files(one: WarmUp, contract: SignatureContract) -> str:
+    data = {key: f"input_data_file: {_quoted(one.file(key))}" for key in one.data}
+    return _warm_up_text(f"request {one.number}", one.rows, contract, one.shapes, data)
+
+
+def _warm_up_text(name: str, batch: int, contract: SignatureContract, rows: Mapping[str, Sequence[int | None]],
+                  data: Mapping[str, str]) -> str:
     inputs = "\n".join(
         f"  inputs {{ key: {_quoted(key)} value {{ data_type: TYPE_{_DATA_TYPES[contract.inputs[key].dtype]}, "
-        f"dims: [ {', '.join(map(str, row or (1,)))} ], zero_data: true }} }}" for key, row in rows.items())
-    yield f"model_warmup [ {{\n  name: {_quoted(name)}, batch_size: {batch}\n{inputs}\n}} ]"
+        f"dims: [ {', '.join(map(str, row or (1,)))} ], {data[key]} }} }}" for key, row in rows.items())
+    return f"model_warmup [ {{\n  name: {_quoted(name)}, batch_size: {batch}\n{inputs}\n}} ]"
 
 
 def _tensor_text(name: str, tensor: TensorContract, batches: bool, types: Sequence[str]) -> str:

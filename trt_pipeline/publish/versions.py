@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,16 @@ def is_version(name: str) -> bool:
 def latest_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of the newest version below ``folder``, or None."""
     versions = existing(folder)
-    if not versions:
-        return None
+    return manifest(folder, versions[-1]) if versions else None
+
+
+def manifest(folder: Path, version: int) -> dict[str, Any] | None:
+    """The manifest of one version below ``folder``, or None where it has none that can be read."""
     try:
-        document: dict[str, Any] = json.loads((folder / str(versions[-1]) / MANIFEST).read_text())
+        document = json.loads((folder / str(version) / MANIFEST).read_text())
     except (OSError, ValueError):
         return None
-    return document
+    return document if isinstance(document, dict) else None
 
 
 @contextmanager
@@ -118,9 +121,38 @@ def exchange(staged: Path, destination: Path) -> None:
     os.rename(aside, staged)
 
 
-def prune(folder: Path, keep: int | None, root: Path) -> list[int]:
-    """Remove all but the newest ``keep`` versions below ``folder`` (None keeps all); returns those removed."""
-    gone = existing(folder)[:-keep] if keep else []
+def write(root: Path, files: Mapping[Path, str | None]) -> None:
+    """Make each file, at a path below ``root``, appear with its text in one rename, or go where that is None.
+
+    Files that have their text already are left alone. All texts are on the disk before the first file changes.
+
+    Raises:
+        OutputError: the disk is full or ``root`` cannot be written.
+    """
+    changed = {path: text for path, text in files.items() if (path.read_text() if path.is_file() else None) != text}
+    if not changed:
+        return
+    with staging(root) as scratch:
+        staged = {path: scratch / str(number) for number, path in enumerate(changed)}
+        for path, text in changed.items():
+            if text is not None:
+                staged[path].write_text(text)
+        _sync(scratch)
+        for path, text in changed.items():
+            if text is None:
+                path.unlink()
+            else:
+                os.replace(staged[path], path)
+        for folder in {path.parent for path in changed}:
+            _sync_folder(folder)
+
+
+def prune(folder: Path, keep: int | None, root: Path, spared: Collection[int] = ()) -> list[int]:
+    """Remove all but the newest ``keep`` versions below ``folder`` (None keeps all) and those that are ``spared``.
+
+    Returns the versions that were removed.
+    """
+    gone = [version for version in (existing(folder)[:-keep] if keep else []) if version not in spared]
     if gone:
         with staging(root) as scratch:
             for version in gone:

@@ -57,6 +57,7 @@ def _content(result: RunResult) -> dict[str, Any]:
         "several_signatures": len(result.contract.signatures) > 1,
         "config": json.dumps(result.config, indent=2, default=str, ensure_ascii=False),
         "command": wording.command(result),
+        "servers": wording.servers(result),
     }
 
 

@@ -43,11 +43,17 @@ def print_summary(result: RunResult, console: Console) -> None:
             _print(console, f"{candidate.name} {candidate.status}:", _STYLES[candidate.status])
             console.print(Padding(Text(_printable(candidate.reason), overflow="fold"), (0, 0, 0, 2)))
     console.print()
+    _print_publications(result, console)
+    _print(console, f"report: {Path(result.folder) / 'report.html'}")
+
+
+def _print_publications(result: RunResult, console: Console) -> None:
     for publication in result.publications:
         _print(console, wording.publication(publication), "bold" if publication.new else "")
+    if servers := wording.servers(result):
+        _print(console, servers)
     if not result.publications:
         _print(console, wording.verdict(result), "bold")
-    _print(console, f"report: {Path(result.folder) / 'report.html'}")
 
 
 def print_inspection(found: Inspection, console: Console) -> None:

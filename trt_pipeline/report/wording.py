@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from trt_pipeline.benchmarking.interleaved import BatchResult
@@ -14,6 +15,7 @@ from trt_pipeline.publish import select
 from trt_pipeline.report import numbers
 from trt_pipeline.results import CandidateResult, Publication, Trade
 from trt_pipeline.run_result import RunResult
+from trt_pipeline.served.verify import ServedResult
 
 _METRICS = {"latency_p50": "p50 latency", "latency_p90": "p90 latency", "latency_p99": "p99 latency",
             "throughput": "throughput"}
@@ -22,6 +24,17 @@ _MACHINE = ("machine", "cpu", "cores", "gpu")
 
 # Of what may be many, so many are named.
 _FEW = 3
+
+
+def served(result: ServedResult) -> Iterator[str]:
+    """How fast a running server answered, a line for each signature."""
+    for name, one in result.signatures.items():
+        version = "" if one.version is None else f" version {one.version}"
+        text = f"{name}: {one.model}{version}: first request {one.first_request:.1f} ms"
+        if one.steady:
+            text += (f"; then p50 {one.steady.p50:.1f} ms, p90 {one.steady.p90:.1f} ms, p99 {one.steady.p99:.1f} ms "
+                     f"at batch {one.batch_size}, {one.steady.requests} requests one after the other")
+        yield text
 
 
 def verdict(result: RunResult) -> str:
@@ -44,6 +57,15 @@ def publication(found: Publication) -> str:
         return f"{found.target}: nothing published: {found.why}"
     state = "new" if found.new else "unchanged"
     return f"{found.target}: {found.candidate}, version {found.version} ({state}) at {found.path}: {found.why}"
+
+
+def servers(result: RunResult) -> str:
+    """Where the files are that servers are started with; empty where nothing was published."""
+    folder = result.config.get("serving")
+    if not folder or not any(found.path for found in result.publications):
+        return ""
+    return (f"servers: in {folder}: compose.yaml, kserve.yaml; models.config and "
+            "batching_parameters.txt for TensorFlow Serving (docs/publishing.md)")
 
 
 def objective(text: str) -> str:

@@ -24,13 +24,14 @@ from trt_pipeline.errors import MissingError
 from trt_pipeline.islands import find as islands
 from trt_pipeline.islands import trial
 from trt_pipeline.islands.islands import Islands
-from trt_pipeline.model.contract import Contract
+from trt_pipeline.model.contract import WARM_UP, Contract
 from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.parity import estimate, judge, reference
 from trt_pipeline.parity.cases import Case
 from trt_pipeline.parity.cases import cases as cases_of
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.parity.tolerance import Gate
+from trt_pipeline.publish import warm_up
 from trt_pipeline.samples.profiles import Profile
 from trt_pipeline.samples.profiles import feeds as profile_feeds
 from trt_pipeline.samples.store import Samples
@@ -235,6 +236,16 @@ def benchmark(original: Json, candidate: Json, signatures: list[str], batch_size
     contracts = {name: sides[0].contract.signatures[name] for name in signatures}
     result = interleaved.compare(*sides, contracts, tuple(batch_sizes), duration_s, progress)
     return result.model_dump(mode="json")
+
+
+def write_warm_up(name: str, contract: Json, signatures: list[str], samples: dict[str, str], padding: dict[str, int],
+                  batch_sizes: list[int], profiles: list[Json], folder: str, progress: Progress) -> Json:
+    """Write what TensorFlow Serving warms a version of model ``name`` up with; returns how many requests there are."""
+    known, opened = Contract.model_validate(contract), _open(samples, padding)
+    asked = TypeAdapter(tuple[Profile, ...]).validate_python(profiles)
+    requests = {signature: warm_up.requests(known.signatures[signature], opened[signature], batch_sizes, asked)
+                for signature in signatures}
+    return {"requests": warm_up.write(Path(folder) / WARM_UP, name, requests, known.signatures)}
 
 
 def _open(samples: dict[str, str], padding: dict[str, int]) -> dict[str, Samples]:

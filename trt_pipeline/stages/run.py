@@ -32,15 +32,17 @@ from trt_pipeline.finalizing import kit
 from trt_pipeline.inspection import Inspection
 from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.islands.islands import Islands
+from trt_pipeline.model.contract import WARM_UP
 from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.noise import NoiseFloor
 from trt_pipeline.parity.reference import Reference
-from trt_pipeline.publish import publish
+from trt_pipeline.publish import publish, servers
 from trt_pipeline.report import wording
 from trt_pipeline.results import CandidateResult, StageCost, Trade
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.samples.profiles import as_json
+from trt_pipeline.samples.store import Samples
 from trt_pipeline.stages import jobs, lock, plan
 from trt_pipeline.stages.cache import Entry
 from trt_pipeline.stages.execute import Executor
@@ -73,6 +75,8 @@ def run(config: Config, *, backends: list[str] | None = None, precisions: list[s
     """
     chosen = plan.candidates(config, backends or [], precisions or [])
     model_digest = plan.check_model(config)
+    if publishing:
+        publish.check(config)
     root = output / config.name
     with lock.exclusive(root, config.name), _writing_to(root):
         return _Run(config, chosen, model_digest, root, fresh, observer or Silent()).execute(publishing, again)
@@ -152,7 +156,8 @@ class _Run:
             self.observer.candidate(result)
         candidates = tuple(results)
         publications = publish.publish_all(self.config, self.contract, self.signatures, candidates, self.files,
-                                           folder.path.name, self.model_digest, again) if publishing else ()
+                                           folder.path.name, self.model_digest, again, self._real_samples(),
+                                           self._write_warm_up) if publishing else ()
         finished = RunResult(
             name=self.config.name, run_id=folder.path.name, folder=str(folder.path), model=str(self.config.model),
             model_digest=self.model_digest, samples_digests=self._samples_digests(),
@@ -467,6 +472,22 @@ class _Run:
             "interpreter": other.environment if other else None})
         row.costs.append(cost)
         return BenchmarkResult.model_validate(entry.value)
+
+    def _real_samples(self) -> dict[str, Samples]:
+        return {name: Samples(folder, self.config.padding) for name, folder in self.validation.folders.items()}
+
+    def _write_warm_up(self, artifact: Artifact, sizes: tuple[int, ...]) -> Path:
+        """The records that TensorFlow Serving warms ``artifact`` up with, kept like a stage's result."""
+        profiles = as_json(self.config.profiles) if servers.needs_gpu(artifact.kind) else []
+        same = {"name": self.config.name, "signatures": self.signatures, "batch_sizes": sizes, "profiles": profiles}
+        try:
+            entry, cost = self.executor.stage("publication", "warm-up", jobs.write_warm_up, {
+                "contract": self.contract.model_dump(mode="json"), **self._sample_arguments(), **same,
+            }, {"samples": self.validation.digest, "padding": self.config.padding, **same})
+        except (WorkerFailed, PipelineError) as error:
+            raise publish.NoWarmUp(str(error)) from None
+        self.shared.append(cost)
+        return entry.files / WARM_UP
 
     def _pack(self, folder: Path, result: CandidateResult, files: Path) -> None:
         """Give a candidate that only a GPU can judge what it needs to be judged there (`api.finalize`)."""
