@@ -7,7 +7,7 @@
 Importing this package imports no TensorFlow, ONNX Runtime or TensorRT: each loads when first used.
 """
 
-from trt_pipeline.api import benchmark, calibrate, convert, finalize, inspect, optimize, sweep, validate
+from trt_pipeline.api import benchmark, calibrate, convert, finalize, inspect, optimize, sweep, validate, verify
 from trt_pipeline.config.schema import Config, Limits, SampleSources, Target
 from trt_pipeline.errors import (
     ConfigError,
@@ -18,19 +18,23 @@ from trt_pipeline.errors import (
     ModelError,
     OutputError,
     PipelineError,
+    RequestError,
     SamplesError,
+    UnreachableError,
     Unsupported,
 )
 from trt_pipeline.parity.tolerance import Close, Gate, Match, OutputGate, TopK
 from trt_pipeline.results import CandidateResult, Publication
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.samples.profiles import Extent
+from trt_pipeline.served.verify import ServedResult
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CandidateResult", "Close", "Config", "ConfigError", "Extent", "Gate", "GateError", "InputError", "Limits", "Match",
     "MissingError", "ModelChangedError", "ModelError", "OutputError", "OutputGate", "PipelineError", "Publication",
-    "RunResult", "SampleSources", "SamplesError", "Target", "TopK", "Unsupported",
-    "benchmark", "calibrate", "convert", "finalize", "inspect", "optimize", "sweep", "validate",
+    "RequestError", "RunResult", "SampleSources", "SamplesError", "ServedResult", "Target", "TopK", "UnreachableError",
+    "Unsupported",
+    "benchmark", "calibrate", "convert", "finalize", "inspect", "optimize", "sweep", "validate", "verify",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trt_pipeline import inspection, interpreter
+from trt_pipeline import client, inspection, interpreter
 from trt_pipeline.backends import BACKENDS
 from trt_pipeline.backends import backend as make_backend
 from trt_pipeline.backends.base import Backend, ConversionRequest, Progress
@@ -18,6 +18,7 @@ from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.calibration import ranges as ranges_file
 from trt_pipeline.calibration.ranges import Method, RangesFile
 from trt_pipeline.candidate import Candidate, describe, described, open_candidate
+from trt_pipeline.client.protocol import Spec
 from trt_pipeline.config import loader
 from trt_pipeline.config.schema import CalibrationSettings, Config, Limits, SampleSources, candidates_of
 from trt_pipeline.environment import environment
@@ -32,10 +33,16 @@ from trt_pipeline.results import CandidateResult
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.samples.profiles import Profile
 from trt_pipeline.samples.profiles import check as check_profiles
+from trt_pipeline.samples.store import Samples
+from trt_pipeline.served import endpoint
+from trt_pipeline.served.runner import ServedRunner
+from trt_pipeline.served.verify import ServedResult
+from trt_pipeline.served.verify import verify as replay
 from trt_pipeline.stages import jobs, plan, worker
 from trt_pipeline.stages.observer import Observer
 from trt_pipeline.stages.run import ARTIFACTS, run
 from trt_pipeline.stages.worker import WorkerFailed
+from trt_pipeline.suggest import did_you_mean
 
 _A_DAY = 86400
 
@@ -248,7 +255,7 @@ def validate(reference: str | Path, candidate: str | Path, samples: str, *, gate
         precision: whose default tolerances apply; that of the candidate by default.
     """
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
-        opened = _Opened(reference, samples, signatures, padding, Path(scratch))
+        opened = _Opened.of(reference, samples, signatures, padding, Path(scratch))
         judged = open_candidate(Path(candidate), opened.contract)
         folder = Path(scratch, "reference")
         index = opened.refer(limits, folder).model_dump(mode="json")
@@ -266,7 +273,7 @@ def benchmark(reference: str | Path, candidate: str | Path, samples: str, *, bat
               padding: dict[str, int] | None = None, limits: Limits | None = None) -> BenchmarkResult:
     """Time ``candidate`` against the SavedModel ``reference``, interleaved, each in its own process."""
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
-        opened = _Opened(reference, samples, signatures, padding, Path(scratch))
+        opened = _Opened.of(reference, samples, signatures, padding, Path(scratch))
 
         def side(path: str | Path) -> dict[str, Any]:
             found = open_candidate(Path(path), opened.contract)
@@ -324,7 +331,7 @@ def finalize(candidate: str | Path, output: str | Path, *, reference: str | Path
         if samples is not None:
             if reference is None:
                 raise ConfigError("--samples without --reference: name the original too")
-            opened = _Opened(reference, samples, signatures, padding, Path(scratch), calibration)
+            opened = _Opened.of(reference, samples, signatures, padding, Path(scratch), calibration)
             folder = Path(scratch, "kit")
             opened.pack(folder, gate or Gate(), limits, Path(scratch))
         if reference is None and make_backend(made.backend).grafts:
@@ -337,16 +344,57 @@ def finalize(candidate: str | Path, output: str | Path, *, reference: str | Path
         return finish.finish(made, packed, folder, _parent_made(target), original, own, limits or Limits(), progress)
 
 
+def verify(config: str | Path | Config, served: str, *, model: str | None = None, version: int | None = None,
+           label: str | None = None, signatures: Sequence[str] = (), precision: str | None = None, requests: int = 100,
+           timeout: float = 60.0, limits: Limits | None = None,
+           progress: Progress = lambda done, total: None) -> ServedResult:
+    """Judge what a running server answers by the configuration's gate, on its validation samples and their corners.
+
+    Args:
+        served: the server's address, as `client.connect` takes it: ``grpc://localhost:8500`` or another protocol.
+        model: what the server calls the model; the configuration's name by default. Of the model's signatures, Triton
+            serves each as a model (`publish.triton.triton_name`).
+        version, label: one of them, or the newest version.
+        signatures: only these of the configuration's.
+        precision: whose default bounds apply; that of the publication of the served version by default, the
+            original's where none is known.
+        requests: so many more are timed of each signature, one sample each, one after the other.
+        timeout: seconds that a request may take.
+
+    Raises:
+        UnreachableError: no server answers.
+        RequestError: it has no such model, version or signature.
+        InputError: it has something else under that name.
+    """
+    settings = _config(config)
+    with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
+        opened = _Opened(settings, Path(scratch), signatures)
+        with client.connect(served, timeout=timeout) as server:
+            endpoints = endpoint.find(server, Spec(model or settings.name, version, label), opened.contract,
+                                      opened.chosen, opened.configured)
+            described = server.describe()
+        known = (precision, "it was given") if precision else endpoint.published_precision(settings, served, endpoints)
+        answers = Path(scratch, "reference")
+        reference = opened.refer(limits or settings.limits, answers)
+        samples = {name: Samples(folder, settings.padding) for name, folder in opened.validation.folders.items()}
+        verdict, found = replay(ServedRunner(opened.contract, served, endpoints, timeout), reference, answers, samples,
+                                settings.gate, known[0], requests, progress)
+    return ServedResult(server=served, described=described, precision=known[0], precision_from=known[1],
+                        verdict=verdict, signatures=found)
+
+
 class _Opened:
     """A reference model and its checked samples, ready for a job."""
 
-    def __init__(self, model: str | Path, samples: str, signatures: Sequence[str], padding: dict[str, int] | None,
-                 scratch: Path, calibration: str | None = None) -> None:
-        self.config = Config(name="model", model=Path(model), signatures=tuple(signatures) or None,
-                             samples=SampleSources(validation=samples, calibration=calibration),
-                             padding=padding or {})
-        self.contract = inspect(model).contract
-        self.chosen = plan.signatures(self.config, self.contract)
+    def __init__(self, config: Config, scratch: Path, only: Sequence[str] = ()) -> None:
+        self.config = config
+        self.contract = inspect(config.model, config.tags).contract
+        self.configured = plan.signatures(config, self.contract)
+        for name in only:
+            if name not in self.configured:
+                raise ConfigError(f"no signature '{name}' is judged: the configuration has "
+                                  f"{', '.join(self.configured)}{did_you_mean(name, self.configured)}")
+        self.chosen = tuple(name for name in self.configured if not only or name in only)
         sets = plan.open_samples(self.config, self.contract, self.chosen, "validation", scratch)
         assert sets
         self.validation = sets
@@ -355,10 +403,19 @@ class _Opened:
             "contract": self.contract.model_dump(mode="json"), "signatures": self.chosen,
             "samples": {name: str(folder) for name, folder in sets.folders.items()}, "padding": self.config.padding}
 
+    @classmethod
+    def of(cls, model: str | Path, samples: str, signatures: Sequence[str], padding: dict[str, int] | None,
+           scratch: Path, calibration: str | None = None) -> _Opened:
+        """A bare SavedModel with a sample source."""
+        return cls(Config(name="model", model=Path(model), signatures=tuple(signatures) or None,
+                          samples=SampleSources(validation=samples, calibration=calibration), padding=padding or {}),
+                   scratch)
+
     def refer(self, limits: Limits | None, folder: Path) -> Reference:
         """The original's outputs on the samples, stored in ``folder``, with their noise floors."""
-        index = _work(jobs.refer, limits, None, model=str(self.config.model), **self.arguments, batch_size=8,
-                      max_batch_size=self.config.max_batch_size, folder=str(folder))
+        most = self.config.max_batch_size
+        index = _work(jobs.refer, limits, None, model=str(self.config.model), **self.arguments,
+                      batch_size=min(8, most), max_batch_size=most, folder=str(folder))
         floors: dict[str, dict[str, Any]] = {}
         with contextlib.suppress(PipelineError):  # too large to be measured: judged as if it had no noise
             floors = _work(jobs.measure_noise, limits, None, model=str(self.config.model), reference_index=index,

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from trt_pipeline import api, doctor, expressions
+from trt_pipeline import api, client, device, doctor, expressions
 from trt_pipeline.calibration.ranges import Method
 from trt_pipeline.config import template
 from trt_pipeline.config.loader import CONFIG_FOLDER
@@ -32,6 +33,7 @@ from trt_pipeline.errors import (
     one_line,
 )
 from trt_pipeline.frozen import Frozen
+from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.tolerance import Gate, OutputGate
 from trt_pipeline.report import junit, terminal, wording, write_html
 from trt_pipeline.run_result import RunResult
@@ -55,6 +57,9 @@ Padding = Annotated[list[str], typer.Option("--pad", help="INPUT=VALUE that fill
 Python = Annotated[Path | None, typer.Option(help="Interpreter to convert and run it with.")]
 Tolerances = Annotated[list[str], typer.Option(
     "--tolerance", help="OUTPUT={close: {rtol: 1e-3}}, in the words of the config's gate; repeatable.")]
+Version = Annotated[int | None, typer.Option(min=0, help="The newest by default.")]
+Label = Annotated[str | None, typer.Option(help="Of a version, instead of its number.")]
+Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds that a request may take.")]
 SamplesOption = Annotated[str, typer.Option("--samples", help="npz, npy, tfrecord, folder or module:function.")]
 
 
@@ -215,9 +220,7 @@ def validate(
     if as_json:
         _print_json(verdict)
     else:
-        for output in verdict.outputs:
-            word = "passes" if output.passed else "FAILS"
-            print(f"{output.signature}.{output.output}: {word} ({output.gate})")
+        _print_verdict(verdict)
         if verdict.estimate:
             print(f"{wording.estimated(verdict)}; {verdict.estimate.pending}")
     if not verdict.passed:
@@ -251,13 +254,14 @@ def run(
     model: Path, signature: Annotated[str, typer.Option(help="Signature to call.")] = "serving_default",
     input_expr: Annotated[list[str], typer.Option(help="NAME=[[...]]; several with ';' or repeated.")] = [],  # noqa: B006
     tags: Annotated[str, typer.Option(help="Comma-separated tags.")] = "serve",
+    where: Annotated[str | None, typer.Option("--device", help="cpu or gpu; by default the GPU where there is one."
+                                              )] = None,
     as_json: Json = False,
 ) -> None:
     """Call a signature with inputs given here, as saved_model_cli run does."""
-    import numpy as np
-
     from trt_pipeline.backends.saved_model_runner import SavedModelRunner
 
+    device.choose(where, model)
     contract = api.inspect(model, tags.split(",")).contract
     feeds = expressions.parse(input_expr, contract.signature(signature))
     with SavedModelRunner(contract, model) as runner:
@@ -267,30 +271,99 @@ def run(
             raise
         except Exception as error:
             raise InputError(f"{model}: {signature} failed: {one_line(error)}") from None
+    _print_outputs(outputs, as_json)
+
+
+@app.command()
+def request(
+    server: Annotated[str, typer.Argument(metavar="HOST", help="grpc://HOST:PORT or http://HOST:PORT (TensorFlow "
+                                          "Serving), triton+grpc:// or triton+http://.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="As the server calls it.")],
+    signature: Annotated[str | None, typer.Option(help="serving_default by default.")] = None,
+    version: Version = None, label: Label = None,
+    input_expr: Annotated[list[str], typer.Option(help="NAME=[[...]]; several with ';' or repeated.")] = [],  # noqa: B006
+    classify: Annotated[bool, typer.Option("--classify", help="Ask for the classes of --examples.")] = False,
+    regress: Annotated[bool, typer.Option("--regress", help="Ask for the values of --examples.")] = False,
+    examples: Annotated[str | None, typer.Option(help='JSON: [{"FEATURE": [1.5, 2]}, ...].')] = None,
+    timeout: Timeout = 60.0, as_json: Json = False,
+) -> None:
+    """Ask a running server, as `run` asks a model."""
+    if classify + regress + bool(input_expr) != 1 or (classify or regress) != (examples is not None):
+        raise ConfigError("a request is --input-expr NAME=[[...]], or --classify or --regress with --examples JSON")
+    of_examples = _examples(examples) if examples is not None else []
+    with client.connect(server, timeout=timeout) as asked:
+        if of_examples:
+            answer = asked.classify if classify else asked.regress
+            found = answer(model, of_examples, signature=signature, version=version, label=label)
+            if as_json:
+                print(json.dumps({"results": found}))
+            for row in () if as_json else found:
+                print(" ".join(f"{one.label}={one.score:.6g}" for one in row) if isinstance(row, list) else row)
+            return
+        known = asked.metadata(model, signature=signature, version=version, label=label)
+        contract = known.signature(signature)
+        _print_outputs(asked.predict(model, expressions.parse(input_expr, contract), signature=signature,
+                                     version=version, label=label), as_json)
+
+
+@app.command()
+def verify(
+    config: Annotated[str, typer.Argument(help="A name in configs/, or a YAML file.")],
+    served: Annotated[str, typer.Option(metavar="HOST", help="The server, as `request` takes it.")],
+    model: Annotated[str | None, typer.Option(help="What the server calls it; the config's name by default.")] = None,
+    version: Version = None, label: Label = None, signature: Signatures = [],  # noqa: B006
+    precision: Annotated[str | None, typer.Option(
+        help="Whose default tolerances apply; that of the publication by default.")] = None,
+    requests: Annotated[int, typer.Option(min=0, help="So many more are timed of each signature.")] = 100,
+    timeout: Timeout = 60.0,
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge what a running server answers against the original; exit status 1 when the gate is not met."""
+    with terminal.Bars(_err) as bars:
+        bars.stage(f"verify {served}")
+        result = api.verify(config, served, model=model, version=version, label=label, signatures=signature,
+                            precision=precision, requests=requests, timeout=timeout, progress=bars.progress)
+    if junit_file:
+        junit.write(result.verdict, junit_file)
     if as_json:
-        print(json.dumps({name: value.tolist() for name, value in outputs.items()}, default=_as_text))
-        return
-    for name, value in outputs.items():
-        print(f"Result for output key {name}:\n{np.array2string(value, threshold=sys.maxsize)}")
+        _print_json(result)
+    else:
+        print(f"{served}: {result.described}")
+        print(f"bounds of {result.precision}: {result.precision_from}")
+        _print_verdict(result.verdict)
+        for line in wording.served(result):
+            print(line)
+    if not result.verdict.passed:
+        raise GateError(f"what {served} answers is rejected: {result.verdict.reason}")
 
 
 @app.command()
 def serve(
     model: Annotated[list[str], typer.Option(help="NAME=FOLDER of versions; repeatable.")] = [],  # noqa: B006
-    serving: Annotated[Path, typer.Option(help="Serve everything published below this folder.")] = Path("serving"),
+    config: Annotated[Path | None, typer.Option(help="A models.config, as tensorflow_model_server takes it.")] = None,
+    serving: Annotated[Path, typer.Option(help="Serve what is published below this folder.")] = Path("serving"),
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
-    rest_port: Annotated[int, typer.Option(help="Port of the REST API.")] = 8501,
+    port: Annotated[int, typer.Option(help="Port of gRPC; 0 takes a free one.")] = 8500,
+    rest_port: Annotated[int, typer.Option(help="Port of the REST API; 0 takes a free one.")] = 8501,
+    batching: Annotated[Path | None, typer.Option(help="A batching_parameters.txt; by default serving's own.")] = None,
+    no_batching: Annotated[bool, typer.Option("--no-batching", help="Run every request by itself.")] = False,
+    poll_seconds: Annotated[float, typer.Option(min=0.01, help="Between looks for new versions.")] = 1.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Computations at once; one a core by default.")] = None,
+    body_limit: Annotated[int, typer.Option(min=1, help="Largest body of an HTTP request, in bytes.")] = 64 * 2**20,
 ) -> None:
-    """Preview published models over TensorFlow Serving's REST API."""
+    """Preview published models over TensorFlow Serving's gRPC and REST APIs."""
     from trt_pipeline import serve as preview
 
-    models = {}
-    for given in model:
-        name, equals, folder = given.partition("=")
-        if not equals:
-            raise ConfigError(f"--model '{given}': write NAME=FOLDER")
-        models[name] = Path(folder)
-    preview.serve(models or preview.find_models(serving), host, rest_port)
+    pairs = [given.partition("=") for given in model]
+    wrong = next(("".join(pair) for pair in pairs if not all(pair)), None)
+    if wrong is not None:
+        raise ConfigError(f"--model '{wrong}': write NAME=FOLDER")
+    folders = {name: Path(folder) for name, _, folder in pairs}
+    preview.serve(preview.choose(folders, config, serving), preview.Options(
+        host=host, port=port, rest_port=rest_port, poll_seconds=poll_seconds, body_limit=body_limit,
+        batching=None if no_batching else preview.batching_of(batching, serving),
+        **({"threads": threads} if threads else {})))
 
 
 @app.command()
@@ -379,6 +452,22 @@ def _print_json(document: Frozen) -> None:
     print(document.model_dump_json())
 
 
+def _print_outputs(outputs: Mapping[str, Any], as_json: bool) -> None:
+    import numpy as np
+
+    if as_json:
+        print(json.dumps({name: value.tolist() for name, value in outputs.items()}, default=_as_text))
+        return
+    for name, value in outputs.items():
+        print(f"Result for output key {name}:\n{np.array2string(value, threshold=sys.maxsize)}")
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    for output in verdict.outputs:
+        word = "passes" if output.passed else "FAILS"
+        print(f"{output.signature}.{output.output}: {word} ({output.gate})")
+
+
 def _gate(tolerances: list[str]) -> Gate:
     outputs = {}
     for text in tolerances:
@@ -414,6 +503,16 @@ def _padding(given: list[str]) -> dict[str, int]:
         return {name: int(value) for name, _, value in (text.partition("=") for text in given)}
     except ValueError:
         raise ConfigError(f"--pad '{given[0]}': write INPUT=VALUE with a whole number") from None
+
+
+def _examples(text: str) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not found or not all(isinstance(one, dict) for one in found):
+        raise ConfigError(f"--examples '{text[:60]}': write JSON such as [{{\"FEATURE\": [1.5, 2]}}]")
+    return found
 
 
 def _as_text(value: Any) -> str:

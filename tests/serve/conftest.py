@@ -5,16 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+from trt_pipeline.serve import Addresses, running
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 Ask = Callable[..., tuple[int, Any]]
@@ -36,7 +34,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _save_toy(folder: Path) -> None:
+def _save_toy(folder: Path) -> None:  # noqa: C901  (a function for each signature)
     import tensorflow as tf
 
     class Toy(tf.Module):  # type: ignore[misc]
@@ -74,25 +72,47 @@ def _save_toy(folder: Path) -> None:
         def sum(self, x: Any) -> Any:
             return {"y": tf.reduce_sum(x)}
 
+        def read(self, examples: Any) -> Any:
+            features = {"x": tf.io.FixedLenFeature([2], tf.float32), "bias": tf.io.FixedLenFeature([], tf.int64, 0),
+                        "name": tf.io.FixedLenFeature([], tf.string, "c")}
+            return tf.io.parse_example(examples, features)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+        def classify(self, inputs: Any) -> Any:
+            read = self.read(inputs)
+            return {"scores": read["x"] + tf.cast(read["bias"], tf.float32)[:, None],
+                    "classes": tf.stack([read["name"] + "0", read["name"] + "1"], axis=1)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+        def scores(self, inputs: Any) -> Any:
+            return {"scores": self.read(inputs)["x"]}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+        def regress(self, inputs: Any) -> Any:
+            return {"outputs": tf.reduce_sum(self.read(inputs)["x"], axis=1, keepdims=True)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+        def flat(self, inputs: Any) -> Any:
+            return {"outputs": self.read(inputs)["x"]}
+
     toy = Toy()
     tf.saved_model.save(toy, str(folder), signatures={
         "serving_default": toy.several, "words": toy.words, "third": toy.third, "echo": toy.echo, "pairs": toy.pairs,
-        "kinds": toy.kinds, "half": toy.half, "sum": toy.sum})
+        "kinds": toy.kinds, "half": toy.half, "sum": toy.sum, "classify": toy.classify, "scores": toy.scores,
+        "regress": toy.regress, "flat": toy.flat})
 
 
 @pytest.fixture(scope="session")
-def port(serving: Path) -> Iterator[int]:
-    """The port of a server of everything below ``serving``."""
-    from trt_pipeline.serve.models import find_models
-    from trt_pipeline.serve.server import RestServer
+def addresses(serving: Path) -> Iterator[Addresses]:
+    """Where a server of toy answers."""
+    with running({"toy": serving / "toy"}) as found:
+        yield found
 
-    server = RestServer(find_models(serving), "127.0.0.1", 0)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    assert server.stop(), "a request was still under way"
+
+@pytest.fixture(scope="session")
+def port(addresses: Addresses) -> int:
+    """The port of its REST API."""
+    return int(addresses.rest.rpartition(":")[2])
 
 
 @pytest.fixture

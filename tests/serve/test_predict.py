@@ -88,6 +88,24 @@ def test_integers_booleans_doubles_and_scalars_keep_their_types_and_limits(raw: 
     assert b"0.33333333333333331" in answer
 
 
+def test_numbers_that_a_float_cannot_hold_are_rounded(ask: Ask) -> None:
+    assert ask(PREDICT, {"inputs": [[16777217, 1e39], [0.1, -(2**63)]]})[1]["outputs"]["double"] == [
+        [33554432.0, float("inf")], [0.2, -1.84467441e19]]
+
+
+def test_numbers_that_python_does_not_know_and_bytes_that_are_no_text_are_taken(raw: Raw) -> None:
+    status, answer = raw("POST", PREDICT, b'\xef\xbb\xbf{"signature_name": "third", "inputs": [Inf, -Inf, -NaN]}')
+    assert (status, b"[Infinity, -Infinity, NaN]" in answer) == (200, True)
+    strings = b'{"signature_name": "echo", "inputs": ["\xff\\n\\ud83d\\ude00", ""], "x": [null, true, {}, [], 1.5e0, 7]}'
+    status, answer = raw("POST", PREDICT, strings)
+    assert (status, json.loads(answer)["outputs"]) == (200, [b64(b"\xff\n" + "\U0001f600".encode()), ""])
+
+
+def test_small_integers_keep_their_lower_bits(ask: Ask) -> None:
+    document = {"signature_name": "kinds", "inputs": {"small": [256, -1], "flag": True, "fine": 1, "large": [1]}}
+    assert ask(PREDICT, document)[1]["outputs"]["small"] == [0, 255]
+
+
 @pytest.mark.parametrize("version", ["", "/versions/10"])
 def test_the_newest_version_answers_with_and_without_its_number(ask: Ask, version: str) -> None:
     assert ask(f"/v1/models/toy{version}:predict", {"instances": [[1, 1]]})[0] == 200

@@ -1,6 +1,7 @@
-"""A preview server: TensorFlow Serving's REST API for what is published, in one Python process."""
+"""A preview server: TensorFlow Serving's gRPC and REST APIs for what is published, in one Python process."""
 
-from trt_pipeline.serve.models import find_models
-from trt_pipeline.serve.server import serve
+from trt_pipeline.serve.choice import batching_of, choose
+from trt_pipeline.serve.models_config import ServerConfig
+from trt_pipeline.serve.server import Addresses, Options, running, serve
 
-__all__ = ["find_models", "serve"]
+__all__ = ["Addresses", "Options", "ServerConfig", "batching_of", "choose", "running", "serve"]

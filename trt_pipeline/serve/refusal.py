@@ -1,22 +1,58 @@
-"""Answers that are not 200: a status and the text of TensorFlow Serving's ``{"error": ...}``."""
+"""Requests that get no result: TensorFlow's error codes, and what each is in gRPC and in HTTP."""
 
 from __future__ import annotations
 
 import json
 import re
+from enum import IntEnum
 from itertools import pairwise
 
-# TensorFlow's error codes -> HTTP, as TensorFlow Serving maps them; every other code is a 500.
-_HTTP_STATUS = {3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 14: 503, 16: 401}
 _MARKS = re.compile(r"^\{\{function_node [^}]*\}\} ?| \[Op:\w+\].*$")  # TensorFlow's own, around the cause
+
+
+class Code(IntEnum):
+    """TensorFlow's error codes, which are gRPC's too (`grpc.StatusCode` has the same names and numbers)."""
+
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+    @property
+    def http_status(self) -> int:
+        """What TensorFlow Serving makes of the code in its REST API; 500 where it has no status of its own."""
+        return _HTTP_STATUS.get(self, 500)
+
+
+_HTTP_STATUS = {
+    Code.INVALID_ARGUMENT: 400, Code.DEADLINE_EXCEEDED: 504, Code.NOT_FOUND: 404, Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403, Code.RESOURCE_EXHAUSTED: 429, Code.FAILED_PRECONDITION: 400, Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400, Code.UNIMPLEMENTED: 501, Code.UNAVAILABLE: 503, Code.UNAUTHENTICATED: 401}
 
 
 class RefusalError(Exception):
     """A request that gets no result; ``message`` is shown to the client."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
-        self.status, self.message = status, message
+        self.code, self.message = code, message
+
+
+def invalid(message: str) -> RefusalError:
+    """The refusal of a request that is wrong in itself."""
+    return RefusalError(Code.INVALID_ARGUMENT, message)
 
 
 def error_body(message: str) -> bytes:
@@ -32,7 +68,8 @@ def of_tensorflow(error: Exception) -> RefusalError | None:
     code = getattr(error, "error_code", None)
     if not isinstance(code, int):
         return None
-    return RefusalError(_HTTP_STATUS.get(code, 500), _reason(str(getattr(error, "message", ""))))
+    known = Code(code) if code in set(Code) else Code.UNKNOWN
+    return RefusalError(known, _reason(str(getattr(error, "message", ""))))
 
 
 def _reason(message: str) -> str:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
-import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from trt_pipeline.serve import predict, routes
-from trt_pipeline.serve.models import ModelStore
-from trt_pipeline.serve.refusal import RefusalError, error_body
+from google.protobuf.json_format import MessageToDict
+
+from trt_pipeline.serve import json_body, json_examples, json_predict, routes
+from trt_pipeline.serve.core import DEFAULT_SIGNATURE, Core
+from trt_pipeline.serve.refusal import Code, RefusalError, error_body, invalid
 from trt_pipeline.serve.routes import Route
+from trt_pipeline.serve.store import Spec
 
-_log = logging.getLogger(__name__)
+_LARGE = 2**16  # bytes or elements; larger bodies are read and written in a thread, not in the loop
+_EVERY_FIELD = {name: True for name in ("including_default_value_fields", "always_print_fields_with_no_presence")
+                if name in inspect.signature(MessageToDict).parameters}  # the second is its name since protobuf 5.26
+
+_Result = TypeVar("_Result")
 
 
-def dispatch(store: ModelStore, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+async def dispatch(core: Core, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
     """Answer one request.
 
     Returns:
@@ -21,46 +31,71 @@ def dispatch(store: ModelStore, method: str, path: str, body: bytes = b"") -> tu
         client's doing is logged, and the client learns only that it happened.
     """
     try:
-        return 200, _answer(store, routes.parse(method, path), body)
+        route = routes.parse(method, path)
+        with core.observed(route.name, route.verb, "REST"):
+            return 200, await _answer(core, route, body)
+    except routes.BareError as refused:
+        return refused.code.http_status, b""
     except RefusalError as refused:
-        return refused.status, error_body(refused.message)
-    except RecursionError:
-        return 400, error_body("JSON Parse error: lists or objects are nested too deeply")
-    except MemoryError:
-        return 429, error_body("not enough memory for this request")
-    except Exception:
-        _log.exception("%s %s failed", method, path)
-        return 500, error_body("internal error: see the server's log")
+        return refused.code.http_status, error_body(refused.message)
 
 
-def _answer(store: ModelStore, route: Route, body: bytes) -> bytes:
+async def _answer(core: Core, route: Route, body: bytes) -> bytes:
     if route.verb == "status":
-        return _status(store, route)
+        return _status(core, route)
     if route.verb == "metadata":
-        return _metadata(store, route)
-    document = predict.read(body)
-    name = predict.signature_name(document)
-    model = store.find(route.name, route.version, route.label)
-    signature = model.signature(name)
-    outputs = model.infer(name, predict.feeds(document, signature))
-    return predict.answer(document, signature, outputs)
+        return _metadata(core, route)
+    document = await _off_loop(len(body), json_body.read, body)
+    if route.verb == "predict":
+        return await _predict(core, route, document, len(body))
+    name = json_body.signature_name(document)
+    examples = await _off_loop(len(body), json_examples.read, document)
+    with core.lease(_spec(route)) as servable:
+        if route.verb == "classify":
+            classes = await core.classify(servable, name, examples)
+            return await _off_loop(len(body), json_examples.write_classes, classes)
+        values = await core.regress(servable, name, examples)
+    return await _off_loop(len(values), json_examples.write_values, values)
 
 
-def _status(store: ModelStore, route: Route) -> bytes:
-    """A label is ignored, as in TensorFlow Serving. A model that is not loaded yet is available: a request loads it."""
-    model = store.find_status(route.name, route.version)
-    health = {"error_code": "UNAVAILABLE", "error_message": "cannot be loaded"} if model.failed else {
-        "error_code": "OK", "error_message": ""}
+async def _predict(core: Core, route: Route, document: dict[str, Any], size: int) -> bytes:
+    name = json_body.signature_name(document)
+    with core.lease(_spec(route)) as servable:
+        signature = servable.contract.signatures.get(name or DEFAULT_SIGNATURE)
+        if signature is None:
+            raise invalid(f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def')
+        feeds = await _off_loop(size, json_predict.read, document, signature)
+        outputs = await core.predict(servable, signature.name, feeds)
+    return await _off_loop(sum(array.size for array in outputs.values()), json_predict.write, document, outputs)
+
+
+def _status(core: Core, route: Route) -> bytes:
+    """A label is ignored, as in TensorFlow Serving."""
     return _json({"model_version_status": [
-        {"version": str(model.version), "state": "END" if model.failed else "AVAILABLE", "status": health}]})
+        {"version": str(state.version), "state": state.state.name,
+         "status": {"error_code": Code(state.code).name if state.code else "OK", "error_message": state.message}}
+        for state in core.states(route.name, route.version)]})
 
 
-def _metadata(store: ModelStore, route: Route) -> bytes:
-    model = store.find(route.name, route.version, route.label)
-    return _json({
-        "model_spec": {"name": model.name, "signature_name": "", "version": str(model.version)},
-        "metadata": {"signature_def": {"signature_def": model.signature_defs()}},
-    })
+def _metadata(core: Core, route: Route) -> bytes:
+    with core.lease(_spec(route)) as servable:
+        definitions = {name: MessageToDict(definition, preserving_proto_field_name=True, **_EVERY_FIELD)
+                       for name, definition in sorted(servable.signature_defs.items())}
+        return _json({
+            "model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
+            "metadata": {"signature_def": {"signature_def": definitions}},
+        })
+
+
+def _spec(route: Route) -> Spec:
+    return Spec(route.name, route.version, route.label)
+
+
+async def _off_loop(size: int, work: Callable[..., _Result], *arguments: Any) -> _Result:
+    try:
+        return work(*arguments) if size < _LARGE else await asyncio.to_thread(work, *arguments)
+    except RecursionError:
+        raise invalid("JSON Parse error: lists or objects are nested too deeply") from None
 
 
 def _json(document: object) -> bytes:

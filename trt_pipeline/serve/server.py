@@ -1,135 +1,261 @@
-"""The HTTP server in front of `rest.dispatch`, and its start and end."""
+"""The server: gRPC and HTTP in one event loop, from loading the models to its orderly end."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import os
 import signal
 import socket
-import socketserver
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from http.server import ThreadingHTTPServer
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from types import FrameType
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from trt_pipeline import device
 from trt_pipeline.errors import InputError
-from trt_pipeline.serve.connection import Connection
-from trt_pipeline.serve.models import ModelStore, find_models
-
-__all__ = ["RestServer", "find_models", "serve"]
+from trt_pipeline.frozen import Frozen
+from trt_pipeline.serve.batching_parameters import BatchingParameters
+from trt_pipeline.serve.models_config import ServerConfig, of_folders
 
 _GRACE_SECONDS = 30.0  # for requests under way when the server is asked to stop
-_POLL_SECONDS = 0.2
 
 
-class RestServer(ThreadingHTTPServer):
-    """Listens from the moment it is made; a thread for each connection.
+class Options(Frozen):
+    """How the server listens and computes."""
 
-    Raises:
-        InputError: the address is in use or cannot be listened on.
-    """
-
-    request_queue_size = 128
-    daemon_threads = True  # `stop` waits for requests, not for connections, which a client may keep open
-
-    def __init__(self, models: Mapping[str, Path], host: str, port: int) -> None:
-        self.store = ModelStore(models)
-        self.stopping = False
-        self._idle: set[socket.socket] = set()
-        self._under_way = 0
-        self._changed = threading.Condition()
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            super().__init__((host, port), Connection)
-        except (OSError, OverflowError) as error:
-            raise _cannot_listen(host, port, error) from error
-
-    def server_bind(self) -> None:
-        """Bind without the look-up of this machine's name that `HTTPServer` does, which may take seconds."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
-
-    def urls(self) -> list[str]:
-        """Where each model answers."""
-        host, port = str(self.server_address[0]), self.server_address[1]
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return [f"http://{where}/v1/models/{quote(name, safe='')}" for name in self.store.models]
-
-    def waits(self, connection: socket.socket) -> bool:
-        """Note that ``connection`` waits for a request; False when no more are taken."""
-        with self._changed:
-            if not self.stopping:
-                self._idle.add(connection)
-            return not self.stopping
-
-    def begins(self, connection: socket.socket) -> None:
-        """Note that a request arrives on ``connection``."""
-        with self._changed:
-            self._idle.discard(connection)
-            self._under_way += 1
-
-    def ends(self) -> None:
-        """Note that a request is answered, or its connection gone."""
-        with self._changed:
-            self._under_way -= 1
-            self._changed.notify_all()
-
-    def stop(self) -> bool:
-        """Take no more requests and finish those under way; False when some outlast the time for that."""
-        with self._changed:
-            self.stopping = True
-            for connection in self._idle:
-                with suppress(OSError):  # the client was faster
-                    connection.shutdown(socket.SHUT_RD)
-            finished = self._changed.wait_for(lambda: self._under_way == 0, _GRACE_SECONDS)
-        self.server_close()
-        return finished
+    host: str = "127.0.0.1"
+    port: int = 8500
+    """Of gRPC; 0 takes a free one."""
+    rest_port: int = 8501
+    """Of HTTP; 0 takes a free one."""
+    batching: BatchingParameters | None = None
+    """None runs every request by itself."""
+    threads: int = os.cpu_count() or 1
+    """Requests, or batches of them, that are computed at once."""
+    poll_seconds: float = 1.0
+    """Between two looks for new versions."""
+    body_limit: int = 64 * 2**20
+    """The largest body of an HTTP request, in bytes."""
 
 
-def serve(models: dict[str, Path], host: str = "127.0.0.1", port: int = 8501) -> None:
-    """Serve the newest version of each model until SIGINT or SIGTERM; then finish what is under way and return.
+class Addresses(NamedTuple):
+    """Where a server answers."""
+
+    grpc: str
+    """As `grpc.insecure_channel` takes it: ``127.0.0.1:8500``."""
+    rest: str
+    """``http://127.0.0.1:8501``"""
+
+
+def serve(config: ServerConfig, options: Options = Options()) -> None:  # noqa: B008  (it is immutable)
+    """Serve what ``config`` says until SIGINT or SIGTERM; then finish what is under way and return.
 
     Runs in the main thread. A second signal ends the process at once.
 
-    Args:
-        models: name -> base path, the folder that holds the numeric versions (`find_models`).
-        port: 0 takes a free one; the line on stderr says which.
-
     Raises:
-        ModelError: there is no model, or one has no version.
-        InputError: the address is in use or cannot be listened on.
+        ModelError: there is no model, or one cannot be loaded.
+        InputError: an address is in use or cannot be listened on.
     """
-    server = RestServer(models, host, port)
-    server.timeout = _POLL_SECONDS
-    with _stop_signals() as asked:
-        print(f"serving {' '.join(server.urls())}", file=sys.stderr, flush=True)
-        while not asked:
-            server.handle_request()
-    server.stop()
+    def ready(addresses: Addresses, names: list[str]) -> None:
+        where = " ".join(f"{addresses.rest}/v1/models/{quote(name, safe='')}" for name in names)
+        print(f"serving grpc://{addresses.grpc} {where}", file=sys.stderr, flush=True)
+
+    _share_cores(options)
+    with _Listeners(options) as listeners, _loaded(config, options) as core:
+        _run(core, listeners, options, ready, _stop_at_signal)
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that gets the number of each signal that asks to stop, while the context lasts."""
-    asked: list[int] = []
+def running(models: ServerConfig | Mapping[str, Path], **options: Any) -> Iterator[Addresses]:
+    """A whole server in a thread of this process, on free ports, while the context lasts.
 
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
+    Args:
+        models: what to serve, or the base path of each model by its name.
+        options: fields of `Options`.
+    """
+    config = models if isinstance(models, ServerConfig) else of_folders(models)
+    chosen = Options(**({"port": 0, "rest_port": 0, "poll_seconds": 0.2} | options))
+    started = threading.Event()
+    found: list[Addresses] = []
+    stops: list[Callable[[], None]] = []
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    def ready(addresses: Addresses, names: list[str]) -> None:
+        found.append(addresses)
+        started.set()
+
+    def stop_when_asked(stop: Callable[[], None]) -> Callable[[], None]:
+        stops.append(stop)
+        return lambda: None
+
+    with _Listeners(chosen) as listeners, _loaded(config, chosen) as core:
+        thread = threading.Thread(target=_run, args=(core, listeners, chosen, ready, stop_when_asked), name="serve")
+        thread.start()
+        try:
+            while not started.wait(0.1):
+                if not thread.is_alive():
+                    raise RuntimeError("the server did not start: its thread's traceback says why")
+            yield found[0]
+        finally:
+            for stop in stops:
+                stop()
+            thread.join()
+
+
+def _share_cores(options: Options) -> None:
+    """Give each batch that runs at once its part of the cores, unless the user has said how many threads it gets.
+
+    TensorFlow would have every run use them all, and spend more on the threads' waiting for each other than they
+    bring. All its sessions share one pool of a size fixed by the first, so this is for the process.
+    """
+    if options.batching:
+        at_once = options.batching.num_batch_threads or options.threads
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // at_once)))
+
+
+class _Listeners:
+    """The two ports, taken before any model is loaded so that a port in use is told at once.
+
+    gRPC binds for itself, later; that its port is free is tried here.
+
+    Raises:
+        InputError: an address is in use or cannot be listened on.
+    """
+
+    def __init__(self, options: Options) -> None:
+        if options.port:
+            _bound(options.host, options.port).close()
+        self.http = _bound(options.host, options.rest_port)
+        self.grpc = _joined(self.http.getsockname()[0], options.port)
+
+    def __enter__(self) -> _Listeners:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+
+@contextmanager
+def _loaded(config: ServerConfig, options: Options) -> Iterator[Any]:
+    """The models, loaded, and what runs and counts them, as a `Core`."""
+    from trt_pipeline.serve.batching import Batching
+    from trt_pipeline.serve.core import Core
+    from trt_pipeline.serve.gpu_room import check_room
+    from trt_pipeline.serve.metrics import Metrics
+    from trt_pipeline.serve.store import ModelStore
+
+    device.grow()
+    check_room(config)
+    store = ModelStore(config, poll_seconds=options.poll_seconds)
+    metrics = Metrics(store)
     try:
-        yield asked
+        store.start()
+        yield Core(store, Batching(options.batching, options.threads, metrics), metrics)
     finally:
+        store.stop()
+
+
+def _run(core: Any, listeners: _Listeners, options: Options, ready: Callable[[Addresses, list[str]], None],
+         arrange: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+    """Serve until the function that ``arrange`` is given is called; what it returns undoes the arrangement."""
+    async def main() -> None:
+        asked, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(asked.set)
+
+        async with _serving(core, listeners, options) as addresses:
+            undo = arrange(stop)
+            ready(addresses, core.store.names())
+            await asked.wait()
+        undo()
+
+    asyncio.run(main())
+
+
+@asynccontextmanager
+async def _serving(core: Any, listeners: _Listeners, options: Options) -> AsyncIterator[Addresses]:
+    from trt_pipeline.serve import grpc_service
+
+    server = grpc_service.server(core)
+    try:
+        port = server.add_insecure_port(listeners.grpc)
+    except RuntimeError:
+        raise _in_use(options.host, options.port) from None
+    await server.start()
+    http = _http_server(core, options)
+    answering = asyncio.create_task(http.serve([listeners.http]))
+    while not http.started and not answering.done():
+        await asyncio.sleep(0.01)
+    host, rest_port = listeners.http.getsockname()[:2]
+    try:
+        yield Addresses(_joined(host, port), f"http://{_joined(host, rest_port)}")
+    finally:
+        http.should_exit = True
+        await asyncio.gather(server.stop(_GRACE_SECONDS), answering)
+        await core.batching.close()
+
+
+def _http_server(core: Any, options: Options) -> Any:
+    import uvicorn
+
+    from trt_pipeline.serve.asgi import RestApplication
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:  # they end both servers, so they are not uvicorn's alone
+            yield
+
+    return Server(uvicorn.Config(
+        RestApplication(core, options.body_limit), http="h11", ws="none", lifespan="off", log_config=None,
+        access_log=False, server_header=False, timeout_keep_alive=60, timeout_graceful_shutdown=int(_GRACE_SECONDS)))
+
+
+def _stop_at_signal(stop: Callable[[], None]) -> Callable[[], None]:
+    """Have the first SIGINT or SIGTERM stop the server and the second end the process."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def first(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
+        stop()
+
+    previous = {number: signal.signal(number, first) for number in numbers}
+
+    def undo() -> None:
         for number, action in previous.items():
             signal.signal(number, action)
 
+    return undo
 
-def _cannot_listen(host: str, port: int, error: Exception) -> InputError:
-    if getattr(error, "errno", None) == errno.EADDRINUSE:
-        return InputError(f"port {port} of {host} is in use: stop what listens there or choose another port "
-                          "(0 takes a free one)")
-    reason = getattr(error, "strerror", None) or str(error)
-    return InputError(f"cannot listen on port {port} of {host}: {reason}; choose another host or port")
+
+def _bound(host: str, port: int) -> socket.socket:
+    listener = None
+    try:
+        if not 0 <= port < 2**16:  # getaddrinfo takes it, less so many times 65536
+            raise OverflowError("ports go from 0 to 65535")
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except (OSError, OverflowError, UnicodeError) as error:
+        if listener is not None:
+            listener.close()
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise _in_use(host, port) from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot listen on port {port} of {host}: {reason}; choose another host or port") from None
+    return listener
+
+
+def _in_use(host: str, port: int) -> InputError:
+    return InputError(f"port {port} of {host} is in use: stop what listens there or choose another port "
+                      "(0 takes a free one)")
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

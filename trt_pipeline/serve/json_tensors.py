@@ -13,12 +13,17 @@ from typing import Any
 import numpy as np
 
 from trt_pipeline.backends.base import Array
-from trt_pipeline.serve.refusal import RefusalError
+from trt_pipeline.serve.refusal import Code, RefusalError, invalid
 
-_SHOWN = 500  # characters of a client's value that an error repeats
-_MAX_RANK = 32
-_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_SHOWN = 2**16  # characters of a client's value that an error repeats
+_MAX_RANK = 32  # of NumPy; TensorFlow's is 254
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
 _SERVING_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
+
+
+class RankError(RefusalError):
+    """Lists are nested deeper than any tensor."""
 
 
 def to_array(value: object, dtype: str) -> Array:
@@ -28,8 +33,8 @@ def to_array(value: object, dtype: str) -> Array:
         dtype: TensorFlow's name of the type that the signature asks for.
 
     Raises:
-        RefusalError: 400 for lists that are ragged, and for values that are not of ``dtype`` or leave its
-            range; 501 where JSON has no form of ``dtype``.
+        RefusalError: INVALID_ARGUMENT for lists that are ragged, and for values that are not of ``dtype`` or leave its
+            range; UNIMPLEMENTED where JSON has no form of ``dtype``.
     """
     shape, leaves = _flatten(value)
     if dtype in ("float32", "float64"):
@@ -43,7 +48,9 @@ def to_array(value: object, dtype: str) -> Array:
         flat = np.empty(len(leaves), object)
         flat[:] = [_bytes(leaf) for leaf in leaves]
     else:
-        raise RefusalError(501, f"Conversion of JSON Value: {shown(value)} to type: {_SERVING_NAMES.get(dtype, dtype)}")
+        first = leaves[0] if leaves else value
+        raise RefusalError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(first)} to type: "
+                                               f"{_SERVING_NAMES.get(dtype, dtype)}")
     return flat.reshape(shape)
 
 
@@ -59,14 +66,46 @@ def to_json_rows(name: str, array: Array) -> list[str]:
 
 def shown(value: object) -> str:
     """``value`` as an error repeats it, cut when it is long."""
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
+        value = float(value)  # which is what RapidJSON makes of it
     if isinstance(value, float):
-        return _decimals(np.array([value]))[0]
+        return decimals(np.array([value], np.float32 if abs(value) <= _LARGEST_FLOAT else np.float64))[0]
     text = ""
     for piece in json.JSONEncoder(ensure_ascii=False, indent=4).iterencode(value):
         text += piece
         if len(text) > _SHOWN:
             return text[:_SHOWN] + "..."
     return text
+
+
+def of_base64(value: dict[str, Any]) -> bytes:
+    """The bytes of ``{"b64": "..."}``; white space may be put in, and padding left out."""
+    given = "".join(value["b64"].split())
+    compact = given.rstrip("=")
+    padding = "=" * (-len(compact) % 4)
+    if len(given) not in (len(compact), len(compact + padding)):
+        raise invalid("Unable to base64 decode")
+    try:
+        return base64.b64decode(compact + padding, validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid("Unable to base64 decode") from None
+
+
+def json_type(value: object) -> str:
+    """What TensorFlow Serving calls the type of a parsed JSON value."""
+    names = {dict: "Object", list: "Array", str: "String", type(None): "Null", bool: str(value)}
+    return names.get(type(value), "Number")
+
+
+def decimals(values: Array) -> list[str]:
+    """Six digits where they are the very number, else as many as its type can need: ``0.1``, ``0.333333343``."""
+    numbers = values.tolist()
+    texts = [f"{number:.6g}" for number in numbers]
+    digits = 9 if values.dtype == np.float32 else 17
+    for index in np.flatnonzero(np.array(texts, "U32").astype(values.dtype) != values):
+        texts[index] = f"{numbers[index]:.{digits}g}"
+    special = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+    return [special.get(text) or (text if "." in text or "e" in text else text + ".0") for text in texts]
 
 
 def is_base64(value: object) -> bool:
@@ -81,19 +120,19 @@ def _flatten(value: object) -> tuple[list[int], list[Any]]:
         shape.append(len(probe))
         probe = probe[0] if probe else None
     if len(shape) > _MAX_RANK:
-        raise RefusalError(400, f"Lists are nested {len(shape)} deep: a tensor has at most {_MAX_RANK} dimensions")
+        raise RankError(Code.INVALID_ARGUMENT, "tensor parsing error")
     leaves = [value]
     for level, size in enumerate(shape):
         for item in leaves:
             if not isinstance(item, list):
-                raise RefusalError(400, f"JSON Value: {shown(item)} found at incorrect level: {level + 1} "
-                                        f"in the JSON DOM. Expected at level: {len(shape)}")
+                raise invalid(f"JSON Value: {shown(item)} found at incorrect level: {level + 1} "
+                              f"in the JSON DOM. Expected at level: {len(shape)}")
             if len(item) != size:
-                raise RefusalError(400, f"Encountered list at unexpected size: {len(item)} at level: {level} "
-                                        f"expected size: {size}")
+                raise invalid(f"Encountered list at unexpected size: {len(item)} at level: {level} "
+                              f"expected size: {size}")
         leaves = list(chain.from_iterable(leaves))  # type: ignore[arg-type]
     if list in set(map(type, leaves)):
-        raise RefusalError(400, f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
+        raise invalid(f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
     return shape, leaves
 
 
@@ -103,77 +142,56 @@ def _demand(leaves: Sequence[Any], kinds: set[type], dtype: str) -> None:
 
 
 def _type_error(leaf: object, dtype: str) -> RefusalError:
-    kind = {dict: "Object", str: "String", type(None): "Null", bool: str(leaf)}.get(type(leaf), "Number")
-    return RefusalError(400, f"JSON Value: {shown(leaf)} Type: {kind} is not of expected type: "
-                             f"{_SERVING_NAMES.get(dtype, dtype)}")
+    return invalid(f"JSON Value: {shown(leaf)} Type: {json_type(leaf)} is not of expected type: "
+                   f"{_SERVING_NAMES.get(dtype, dtype)}")
 
 
 def _floats(leaves: list[Any], dtype: str) -> Array:
-    """Whole numbers must fit the mantissa, as TensorFlow Serving insists; decimal ones are rounded."""
+    """Numbers that the type cannot hold are rounded, or infinite, as in TensorFlow Serving."""
     _demand(leaves, {int, float}, dtype)
-    limits = np.finfo(dtype)
-    largest_whole = 2 ** (limits.nmant + 1) - 1
     try:
         values = np.array(leaves, np.float64)
     except OverflowError:
-        raise RefusalError(400, "JSON Parse error: Number too big to be stored in double.") from None
-    magnitudes = np.abs(values)
-    for index in np.flatnonzero(np.isfinite(values) & (magnitudes > largest_whole)):
-        whole = type(leaves[index]) is int and -(2**63) <= leaves[index] < 2**64
-        if whole or magnitudes[index] > limits.max:
-            raise RefusalError(400, f"Cannot convert JSON value: {shown(leaves[index])} to {_SERVING_NAMES[dtype]} "
-                                    "without loss of precision.")
-    return values.astype(dtype)
+        raise invalid("JSON Parse error: Number too big to be stored in double.") from None
+    with np.errstate(over="ignore"):
+        return values.astype(dtype)
 
 
 def _integers(leaves: list[Any], dtype: str) -> Array:
+    """Types of 8 and 16 bits take what 32 bits hold and keep the lower bits of it, as in TensorFlow Serving."""
     _demand(leaves, {int}, dtype)
-    limits = np.iinfo(dtype)
+    carrier = "int32" if np.dtype(dtype).itemsize < 4 else dtype
+    limits = np.iinfo(carrier)
     if leaves and not limits.min <= min(leaves) <= max(leaves) <= limits.max:
         raise _type_error(next(leaf for leaf in leaves if not limits.min <= leaf <= limits.max), dtype)
-    return np.array(leaves, dtype)
+    return np.array(leaves, carrier).astype(dtype)
 
 
 def _bytes(leaf: object) -> bytes:
     if isinstance(leaf, str):
         try:
-            return leaf.encode()
+            return leaf.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
-            raise RefusalError(400, "JSON Parse error: The surrogate pair in string is invalid.") from None
+            raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None
     if not isinstance(leaf, dict):
         raise _type_error(leaf, "string")
     if not is_base64(leaf):
-        raise RefusalError(400, f"JSON Value: {shown(leaf)} not formatted correctly for base64 data")
-    compact = "".join(leaf["b64"].split()).rstrip("=")
-    try:
-        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise RefusalError(400, "Unable to base64 decode") from None
+        raise invalid(f"JSON Value: {shown(leaf)} not formatted correctly for base64 data")
+    return of_base64(leaf)
 
 
 def _tokens(name: str, array: Array) -> list[str]:
     kind = array.dtype.kind
     if array.dtype in (np.float32, np.float64):
-        return _decimals(array.ravel())
+        return decimals(array.ravel())
     if kind in "iu":
         return [str(number) for number in array.ravel().tolist()]
     if kind == "b":
         return ["true" if truth else "false" for truth in array.ravel().tolist()]
     if kind in "SO":
         return [_string(text, name.endswith("_bytes")) for text in array.ravel().tolist()]
-    raise RefusalError(400, "Failed to write JSON value for tensor type: "
-                            f"{_SERVING_NAMES.get(array.dtype.name, array.dtype.name)}")
-
-
-def _decimals(values: Array) -> list[str]:
-    """Six digits where they are the very number, else as many as its type can need: ``0.1``, ``0.333333343``."""
-    numbers = values.tolist()
-    texts = [f"{number:.6g}" for number in numbers]
-    digits = 9 if values.dtype == np.float32 else 17
-    for index in np.flatnonzero(np.array(texts, "U32").astype(values.dtype) != values):
-        texts[index] = f"{numbers[index]:.{digits}g}"
-    special = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-    return [special.get(text) or (text if "." in text or "e" in text else text + ".0") for text in texts]
+    raise invalid("Failed to write JSON value for tensor type: "
+                  f"{_SERVING_NAMES.get(array.dtype.name, array.dtype.name)}")
 
 
 def _string(value: bytes, binary: bool) -> str:

@@ -1,0 +1,1 @@
+"""What a running server says, judged as a candidate is."""
