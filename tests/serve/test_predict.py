@@ -96,7 +96,7 @@ def test_numbers_that_a_float_cannot_hold_are_rounded(ask: Ask) -> None:
 def test_numbers_that_python_does_not_know_and_bytes_that_are_no_text_are_taken(raw: Raw) -> None:
     status, answer = raw("POST", PREDICT, b'\xef\xbb\xbf{"signature_name": "third", "inputs": [Inf, -Inf, -NaN]}')
     assert (status, b"[Infinity, -Infinity, NaN]" in answer) == (200, True)
-    strings = b'{"signature_name": "echo", "inputs": ["\xff\\n\\ud83d\\ude00", ""], "x": [null, true, {}, [], 1.5e0, 7]}'
+    strings = b'{"signature_name": "echo", "inputs": ["\xff\\n\\ud83d\\ude00", ""], "x": [null, true, {}, [], 1e0]}'
     status, answer = raw("POST", PREDICT, strings)
     assert (status, json.loads(answer)["outputs"]) == (200, [b64(b"\xff\n" + "\U0001f600".encode()), ""])
 

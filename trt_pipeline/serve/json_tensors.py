@@ -184,7 +184,7 @@ def _tokens(name: str, array: Array) -> list[str]:
     kind = array.dtype.kind
     if array.dtype in (np.float32, np.float64):
         return decimals(array.ravel())
-    if kind in "iu":
+    if array.dtype.name in _INTEGERS:
         return [str(number) for number in array.ravel().tolist()]
     if kind == "b":
         return ["true" if truth else "false" for truth in array.ravel().tolist()]
