@@ -82,9 +82,9 @@ lint: $(READY) ## Ruff and mypy
 bench: $(READY) ## ResNet50 and a BERT-base encoder against the original: the figures of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-# uv writes no addresses into a lock unless it is asked to.
+# uv writes no addresses into a lock unless it is asked to. Extras stay: without, pip misses the pin of what asks for one.
 LOCK := uv pip compile --universal --python-version 3.10 --fork-strategy fewest --generate-hashes \
-	--no-header --no-annotate
+	--no-header --no-annotate --no-strip-extras
 
 lock: ## Make requirements.lock and the locks of the environments anew (needs uv)
 	$(LOCK) pyproject.toml --constraint constraints.txt --extra dev --extra serving --output-file requirements.lock
