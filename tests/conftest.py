@@ -1,4 +1,4 @@
-"""Shared by all tests: the repository's folder, quick configurations, and the skip of GPU tests."""
+"""Shared by all tests: the repository's folder, quick configurations, their order, and the skip of GPU tests."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Whole files are dealt out in this order: the slow ones first, so that no processor waits for one at the end.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     if shutil.which("nvidia-smi") is None:
         for item in items:
             if item.get_closest_marker("gpu"):

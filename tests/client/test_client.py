@@ -75,6 +75,8 @@ def test_versions_and_labels(server: Server) -> None:
     assert [(one.version, one.state, one.code) for one in server.status("toy")] == [
         (2, "AVAILABLE", "OK"), (1, "AVAILABLE", "OK")]
     assert [one.version for one in server.status("toy", version=1)] == [1]
+    with pytest.raises(InputError, match="version 2 and label 'stable' at once"):
+        server.predict("toy", {"pairs": [[1, 2]]}, version=2, label="stable")
 
 
 def test_metadata_is_the_contract(server: Server) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -54,6 +56,20 @@ def test_no_answer_in_time(scheme: str, silent: str) -> None:
     with client.connect(f"{scheme}://{silent}", timeout=60) as server, pytest.raises(client.RequestError) as failed:
         server.metadata("toy", timeout=0.2)
     assert failed.value.code == "DEADLINE_EXCEEDED"
+
+
+def test_json_of_another_server_is_no_answer() -> None:
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"hello": []}')
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.handle_request, daemon=True).start()
+        with client.connect(f"http://127.0.0.1:{other.server_port}") as server, pytest.raises(
+                client.RequestError, match=r"the answer is without 'metadata\.signature_def"):
+            server.metadata("toy")
 
 
 @pytest.mark.parametrize(("address", "complaint"), [

@@ -60,6 +60,13 @@ def test_only_what_may_share_batches_is_batched(tmp_path: Path, version: str, of
     assert sum("batching" in flag for flag in only(tmp_path)["command"]) == flags
 
 
+def test_up_to_2_10_nothing_is_batched_beside_a_model_whose_batches_are_not_known(tmp_path: Path) -> None:
+    (tmp_path / "serving/by_hand/1").mkdir(parents=True)
+    (tmp_path / "serving/by_hand/1/saved_model.pb").write_text("graph")
+    publish(tmp_path, targets=({"kind": "tf-serving", "version": "2.10"},))
+    assert not [flag for flag in only(tmp_path)["command"] if "batching" in flag]
+
+
 def test_a_gpu_is_asked_for_only_where_one_is_of_use(tmp_path: Path) -> None:
     publish(tmp_path)
     assert "reservations" not in only(tmp_path)["deploy"]["resources"]
@@ -106,7 +113,7 @@ class _Status(http.server.BaseHTTPRequestHandler):
     state = "AVAILABLE"
 
     def do_GET(self) -> None:
-        known = self.path in ("/v1/models/demo", "/v1/models/other")
+        known = self.path in ("/v1/models/demo", "/v1/models/other", "/v1/models/by$h'nd")
         self.send_response(200 if known else 404)
         self.end_headers()
         self.wfile.write(json.dumps({"model_version_status": [{"version": "1", "state": self.state}]} if known else
@@ -130,9 +137,11 @@ def test_the_health_check_asks_for_every_model(tmp_path: Path, port: int, monkey
     def healthy() -> bool:
         kind, *command = only(tmp_path)["healthcheck"]["test"]
         assert kind == "CMD"
-        command = [part.replace("8501", str(port)) for part in command]
+        command = [part.replace("8501", str(port)).replace("$$", "$") for part in command]
         return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
 
+    (tmp_path / "serving/by$h'nd/1").mkdir(parents=True)
+    (tmp_path / "serving/by$h'nd/1/saved_model.pb").write_text("graph")
     publish(tmp_path, name="demo")
     publish(tmp_path, name="other")
     assert healthy()

@@ -130,6 +130,24 @@ def test_a_label_of_a_version_that_there_is_not_publishes_nothing(tmp_path: Path
     assert (tmp_path / "serving/models.config").read_text() == before
 
 
+def test_a_label_of_the_next_version_is_refused_where_none_is_made(tmp_path: Path) -> None:
+    publish(tmp_path, versions={"labels": {"stable": 1}})
+    with pytest.raises(ConfigError, match="label stable names version 2 of demo, which is not served: there are 1"):
+        publish(tmp_path, versions={"labels": {"stable": 2}})
+    assert labels(tmp_path) == {"stable": 1}
+    publish(tmp_path, "b", versions={"labels": {"stable": 2}})
+    assert labels(tmp_path) == {"stable": 2}
+
+
+def test_batching_parameters_that_the_model_brings_stay_as_they_are(tmp_path: Path) -> None:
+    own = tmp_path / "work/demo/model" / batching.PER_VERSION
+    own.parent.mkdir(parents=True)
+    own.write_text("its own")
+    for size in (8, 4):
+        publish(tmp_path, max_batch_size=size)
+        assert (tmp_path / "serving/demo/1" / batching.PER_VERSION).read_text() == "its own"
+
+
 def test_files_change_only_where_they_say_something_new_and_leave_nothing_behind(tmp_path: Path) -> None:
     publish(tmp_path)
     before = {path.name: path.stat().st_ino for path in (tmp_path / "serving").iterdir()}

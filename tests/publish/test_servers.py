@@ -52,7 +52,8 @@ def test_kinds(server: str, version: str, kinds: set[str]) -> None:
     assert set(loadable_kinds(server, version)) == kinds
 
 
-@pytest.mark.parametrize(("server", "version"), [("tf-serving", "1.15"), ("torchserve", "1.0")])
+@pytest.mark.parametrize(("server", "version"), [
+    ("tf-serving", "1.15"), ("torchserve", "1.0"), ("tf-serving", "2"), ("triton", "24")])
 def test_servers_that_load_nothing_of_ours(server: str, version: str) -> None:
     with pytest.raises(ValueError):
         loadable_kinds(server, version)

@@ -164,6 +164,25 @@ def test_a_new_version_gets_them_and_its_manifest_says_so(tmp_path: Path) -> Non
         "batching_params.pbtxt", f"assets.extra/{WARM_UP}"]
 
 
+def test_a_version_that_stays_gets_others_with_other_batches(tmp_path: Path) -> None:
+    """A server refuses to load one whose own requests are larger than the batches that it takes."""
+    def write(artifact: Any, sizes: tuple[int, ...]) -> Path:
+        (tmp_path / "records").write_text(str(sizes))
+        return tmp_path / "records"
+
+    def fail(artifact: Any, sizes: tuple[int, ...]) -> Path:
+        raise NoWarmUp("it ran out of memory")
+
+    records = tmp_path / "serving/demo/1/assets.extra" / WARM_UP
+    publish(tmp_path, max_batch_size=4, write_warm_up=write)
+    publish(tmp_path, max_batch_size=2, write_warm_up=write)
+    assert records.read_text() == "(1, 2)"
+    made, = publish(tmp_path, max_batch_size=1, write_warm_up=fail)
+    assert (made.version, made.why.endswith("no warm-up records: it ran out of memory")) == (1, True)
+    assert not records.exists()
+    assert (versions.manifest(tmp_path / "serving/demo", 1) or {})["added"] == ["batching_params.pbtxt"]
+
+
 def test_those_that_the_model_brings_stay_as_they_are(tmp_path: Path) -> None:
     own = tmp_path / "work/demo/model/assets.extra" / WARM_UP
     own.parent.mkdir(parents=True)

@@ -53,7 +53,7 @@ class Gated:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Servable:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Servable:  # noqa: C901  (a function for each signature)
     import tensorflow as tf
 
     def given(shape: list[int | None], dtype: Any = tf.float32) -> list[Any]:
@@ -83,6 +83,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Servable:
         def one(self, x: Any) -> Any:
             return {"y": tf.reduce_sum(x, keepdims=True)}
 
+        @tf.function(input_signature=given([None, 4]))
+        def four(self, x: Any) -> Any:
+            return {"y": 2.0 * x}
+
         @tf.function(input_signature=given([2]))
         def fixed(self, x: Any) -> Any:
             return {"together": together(x)}
@@ -93,7 +97,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Servable:
 
     toy, folder = Toy(), tmp_path_factory.mktemp("batching") / "1"
     tf.saved_model.save(toy, str(folder), signatures={
-        name: getattr(toy, name) for name in ("double", "words", "pick", "total", "one", "fixed", "pair")})
+        name: getattr(toy, name) for name in ("double", "words", "pick", "total", "one", "fixed", "pair", "four")})
     return loading.load("toy", 1, folder)
 
 
@@ -211,6 +215,20 @@ def test_inputs_with_padding_get_that_instead_and_share_batches_with_lengths_lik
     assert [answer["y"].tolist() for answer in answers] == [
         [[2, 4, 6, -2]], [[2, 4, 6, 8]], [[2, 4, 6, 8, 10, -2, -2, -2]], [[2, 4, 6, 8, 10, 12, 14, 16]]]
     assert gated.runs == [1, 2, 2], "3 and 4, 5 and 8"
+
+
+def test_what_is_cut_keeps_its_length(gated: Gated) -> None:
+    gated.padding = {"x": -1}
+    answers = held(gated, "double", [*rows(3, width=3), *rows(1, width=4)], max_batch_size=4,
+                   max_execution_batch_size=2, enable_large_batch_splitting=True)
+    assert [answer["y"].shape for answer in answers] == [(3, 3), (1, 4)]
+
+
+def test_a_length_that_the_signature_fixes_is_not_padded_to(gated: Gated) -> None:
+    gated.padding = {"x": -1}
+    four, three = held(gated, "four", [*rows(1, width=4), *rows(1, width=3)])
+    assert four["y"].tolist() == [[2, 4, 6, 8]]
+    assert three["y"].tolist() == [[2, 4, 6]], "as TensorFlow answers what it does not refuse"
 
 
 def test_an_empty_input_is_not_lengthened(gated: Gated) -> None:

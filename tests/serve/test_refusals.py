@@ -66,6 +66,8 @@ def test_a_path_outside_of_the_api_is_not_found(ask: Ask) -> None:
     (b'{"signature_name": "\\ud800", "instances": [1]}', "not found in signature def"),
     (b'{"instances": [1e999]}', "JSON Parse error: Number too big to be stored in double."),
     (b'{"instances": [' + b"9" * 5000 + b"]}", "JSON Parse error"),
+    (b'{"signature_name": "echo", "instances": [' + b"9" * 400 + b"]}",
+     "JSON Parse error: Number too big to be stored in double."),
     (b"[1]", "JSON Value: [\n    1\n] Is not object"),
     (b"{}", "Missing 'inputs' or 'instances' key"),
     (b'{"instances": [[1, 2]], "inputs": [[1, 2]]}', "expecting only one of 'inputs' or 'instances' keys to exist"),

@@ -198,6 +198,14 @@ def test_a_port_in_use_is_one_line(addresses: Addresses, serving: Path, field: s
         serve(of_folders({"toy": serving / "toy"}), Options(**{"port": 0, "rest_port": 0} | {field: used}))
 
 
+def test_one_port_for_both_is_one_line(serving: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(InputError, match=f"^port {port} of 127.0.0.1 is in use: .*$"):
+        serve(of_folders({"toy": serving / "toy"}), Options(port=port, rest_port=port))
+
+
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("no such host", 0)])
 def test_an_address_that_cannot_be_had_is_one_line(serving: Path, host: str, port: int) -> None:
     with pytest.raises(InputError, match=f"^cannot listen on port {port} of {host}: [^\n]+$"):

@@ -89,12 +89,12 @@ def test_what_has_other_inputs_is_another_model(toy: Toy, ours: Addresses) -> No
 
 
 @pytest.mark.parametrize(("address", "folder"), [
-    ("grpc://localhost", "toy/3"), ("triton+grpc://localhost", "triton/toy/3")])
+    ("grpc://localhost", "other/3"), ("triton+grpc://localhost", "triton/other/3")])
 @pytest.mark.parametrize(("candidate", "precision"), [("onnxruntime/int8", "int8"), ("original", "native")])
 def test_the_bounds_are_those_of_what_was_published(
         candidate: str, precision: str, address: str, folder: str, toy: Toy, tmp_path: Path) -> None:
     config = toy.config.model_copy(update={"serving": tmp_path})
-    served = {"words": endpoint.Endpoint(model="toy", version=3, signature=None,
+    served = {"words": endpoint.Endpoint(model="other", version=3, signature=None,
                                          contract=toy.contract.signatures["words"])}
     assert endpoint.published_precision(config, address, served)[0] == "native"
     manifest = tmp_path / folder / versions.MANIFEST

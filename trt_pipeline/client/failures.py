@@ -58,16 +58,20 @@ def checked(protocol: Protocol, response: Any) -> Any:
     raise protocol.refused(message, _HTTP_CODES.get(response.status_code, "UNKNOWN"))
 
 
-def document(protocol: Protocol, response: Any) -> Any:
-    """The JSON of ``response``.
+def document(protocol: Protocol, response: Any, *keys: str) -> Any:
+    """The JSON of ``response``; with ``keys``, what is below them.
 
     Raises:
-        RequestError: it is a refusal, or something else than JSON.
+        RequestError: it is a refusal, or something else than such JSON.
     """
     try:
-        return checked(protocol, response).json()
-    except ValueError:
-        raise protocol.refused("the answer is no JSON: is this the server's REST port?", "UNKNOWN") from None
+        found = checked(protocol, response).json()
+        for key in keys:
+            found = found[key]
+    except (ValueError, KeyError, TypeError):
+        what = f"without '{'.'.join(keys)}'" if keys else "no JSON"
+        raise protocol.refused(f"the answer is {what}: is this the server's REST port?", "UNKNOWN") from None
+    return found
 
 
 def _unreachable(protocol: Protocol, why: str) -> UnreachableError:

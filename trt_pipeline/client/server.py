@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from trt_pipeline.client.answers import Label, Metadata, VersionStatus
 from trt_pipeline.client.arrays import Array
 from trt_pipeline.client.protocol import Call, Example, Library, Protocol, Spec, Steps
+from trt_pipeline.errors import InputError
 
 T = TypeVar("T")
 
@@ -41,9 +42,9 @@ class Server:
             outputs: only these.
 
         Raises:
-            InputError: lists that do not fit the signature, or an output that there is not.
+            InputError: lists that do not fit the signature, or ``version`` and ``label`` at once.
         """
-        return self._run(self._protocol.predict(Spec(model, version, label), inputs, signature, outputs, timeout))
+        return self._run(self._protocol.predict(_spec(model, version, label), inputs, signature, outputs, timeout))
 
     def classify(self, model: str, examples: Sequence[Example], *, signature: str | None = None,
                  version: int | None = None, label: str | None = None,
@@ -53,12 +54,12 @@ class Server:
         Args:
             examples: a mapping each: feature -> number, text, bytes, or a list of one kind of them.
         """
-        return self._run(self._protocol.classify(Spec(model, version, label), examples, signature, timeout))
+        return self._run(self._protocol.classify(_spec(model, version, label), examples, signature, timeout))
 
     def regress(self, model: str, examples: Sequence[Example], *, signature: str | None = None,
                 version: int | None = None, label: str | None = None, timeout: float | None = None) -> list[float]:
         """The value of each example, given as to `classify`. TensorFlow Serving only."""
-        return self._run(self._protocol.regress(Spec(model, version, label), examples, signature, timeout))
+        return self._run(self._protocol.regress(_spec(model, version, label), examples, signature, timeout))
 
     def metadata(self, model: str, *, signature: str | None = None, version: int | None = None,
                  label: str | None = None, timeout: float | None = None) -> Metadata:
@@ -67,7 +68,7 @@ class Server:
         Args:
             signature: needed only on Triton, for another than a model's default one.
         """
-        return self._run(_metadata(self._protocol, Spec(model, version, label), signature, timeout))
+        return self._run(_metadata(self._protocol, _spec(model, version, label), signature, timeout))
 
     def status(self, model: str, *, version: int | None = None, timeout: float | None = None) -> list[VersionStatus]:
         """Every version that the server knows of, newest first."""
@@ -125,24 +126,25 @@ class AsyncServer:
                       version: int | None = None, label: str | None = None, outputs: Sequence[str] | None = None,
                       timeout: float | None = None) -> dict[str, Array]:
         """See `Server.predict`."""
-        return await self._run(self._protocol.predict(Spec(model, version, label), inputs, signature, outputs, timeout))
+        spec = _spec(model, version, label)
+        return await self._run(self._protocol.predict(spec, inputs, signature, outputs, timeout))
 
     async def classify(self, model: str, examples: Sequence[Example], *, signature: str | None = None,
                        version: int | None = None, label: str | None = None,
                        timeout: float | None = None) -> list[list[Label]]:
         """See `Server.classify`."""
-        return await self._run(self._protocol.classify(Spec(model, version, label), examples, signature, timeout))
+        return await self._run(self._protocol.classify(_spec(model, version, label), examples, signature, timeout))
 
     async def regress(self, model: str, examples: Sequence[Example], *, signature: str | None = None,
                       version: int | None = None, label: str | None = None,
                       timeout: float | None = None) -> list[float]:
         """See `Server.regress`."""
-        return await self._run(self._protocol.regress(Spec(model, version, label), examples, signature, timeout))
+        return await self._run(self._protocol.regress(_spec(model, version, label), examples, signature, timeout))
 
     async def metadata(self, model: str, *, signature: str | None = None, version: int | None = None,
                        label: str | None = None, timeout: float | None = None) -> Metadata:
         """See `Server.metadata`."""
-        return await self._run(_metadata(self._protocol, Spec(model, version, label), signature, timeout))
+        return await self._run(_metadata(self._protocol, _spec(model, version, label), signature, timeout))
 
     async def status(self, model: str, *, version: int | None = None,
                      timeout: float | None = None) -> list[VersionStatus]:
@@ -188,6 +190,12 @@ class AsyncServer:
         except StopIteration as finished:
             result: T = finished.value
             return result
+
+
+def _spec(model: str, version: int | None, label: str | None) -> Spec:
+    if version is not None and label is not None:
+        raise InputError(f"model {model}: version {version} and label '{label}' at once: name one of them")
+    return Spec(model, version, label)
 
 
 def _raise_in(steps: Steps[T], protocol: Protocol, failure: Exception) -> Call:

@@ -41,17 +41,19 @@ class TFServingRest(Protocol):
                      timeout: Bounds) -> Steps[dict[str, Array]]:
         assert contract
         asked = {"inputs": {name: arrays.to_json(array) for name, array in feeds.items()}}
-        values = (yield from self._post(spec, "predict", asked, signature, timeout))["outputs"]
+        values = yield from self._post(spec, "predict", asked, signature, timeout, "outputs")
         if len(contract.outputs) == 1:
             values = dict.fromkeys(contract.outputs, values)
         return {name: arrays.of_json(value, contract.outputs[name]) for name, value in values.items()}
 
     def metadata_impl(self, spec: Spec, timeout: Bounds) -> Steps[Metadata]:
-        found = yield from self._get(f"{_path(spec)}/metadata", timeout)
-        return tf_serving.metadata(spec.name, found, found["metadata"]["signature_def"]["signature_def"])
+        response = yield lambda client: client.get(f"{_path(spec)}/metadata", **self._within(timeout))
+        signatures = failures.document(self, response, "metadata", "signature_def", "signature_def")
+        return tf_serving.metadata(spec.name, response.json(), signatures)
 
     def status(self, spec: Spec, timeout: Bounds) -> Steps[list[VersionStatus]]:
-        return tf_serving.statuses((yield from self._get(_path(spec), timeout)))
+        response = yield lambda client: client.get(_path(spec), **self._within(timeout))
+        return tf_serving.statuses(failures.document(self, response))
 
     def ready_impl(self, timeout: Bounds) -> Steps[bool]:
         # TensorFlow Serving has no request that is about no model; any answer to this one says that it is there.
@@ -78,18 +80,14 @@ class TFServingRest(Protocol):
         asked = {"examples": [{name: [arrays.to_json(np.array(value, object)) if isinstance(value, bytes) else value
                                       for value in values] for name, values in tf_serving.features(example).items()}
                               for example in examples]}
-        return (yield from self._post(spec, verb, asked, signature, timeout))["results"]
+        return (yield from self._post(spec, verb, asked, signature, timeout, "results"))
 
     def _post(self, spec: Spec, verb: str, asked: dict[str, Any], signature: str | None,
-              timeout: Bounds) -> Steps[Any]:
+              timeout: Bounds, answer: str) -> Steps[Any]:
         body = json.dumps(asked | ({"signature_name": signature} if signature else {})).encode()
         response = yield lambda client: client.post(f"{_path(spec)}:{verb}", content=body, headers={
             "Content-Type": "application/json"}, **self._within(timeout))
-        return failures.document(self, response)
-
-    def _get(self, path: str, timeout: Bounds) -> Steps[Any]:
-        response = yield lambda client: client.get(path, **self._within(timeout))
-        return failures.document(self, response)
+        return failures.document(self, response, answer)
 
     def _within(self, timeout: Bounds) -> dict[str, Any]:
         return {"timeout": httpx.Timeout(timeout or self.timeout, pool=None)}

@@ -26,6 +26,9 @@ def _safe_name(name: str) -> str:
         raise ValueError("a name is letters, digits, '_', '.' and '-', and starts with a letter or digit")
     if name == "triton":
         raise ValueError("'triton' is the folder of Triton's model repository: choose another name")
+    if name.endswith((".config", ".json", ".txt", ".yaml")):
+        raise ValueError(f"'{name}' looks like one of the files for servers, beside which the model's folder will be: "
+                         "choose a name without an extension")
     return name
 
 

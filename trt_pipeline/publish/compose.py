@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ MODEL_CONFIG_POLL_S = 10
 # Of one GPU, the fraction that may be in use for Triton to load one more model.
 _TRITON_GPU_LIMIT = "0:0.9"
 # The image has neither curl nor wget, but bash.
-_STATUS = ("exec 3<>/dev/tcp/127.0.0.1/8501 && printf 'GET /v1/models/{name} HTTP/1.0\\r\\n\\r\\n' >&3 && "
+_STATUS = ("exec 3<>/dev/tcp/127.0.0.1/8501 && printf '%s\\r\\n\\r\\n' {request} >&3 && "
            "grep -q '\"AVAILABLE\"' <&3")
 
 
@@ -47,7 +48,9 @@ def _tensorflow_serving(server: Server, session_config: bool) -> dict[str, Any]:
     if session_config:
         command.append("--tensorflow_session_config_file=/models/tensorflow_session.config")
     environment = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if server.gpu and not session_config else {}
-    check = " && ".join(f"({_STATUS.format(name=name)})" for name in server.models)
+    requests = [shlex.quote(f"GET /v1/models/{name} HTTP/1.0") for name in server.models]
+    # Compose replaces what follows a single '$'.
+    check = " && ".join(f"({_STATUS.format(request=request)})" for request in requests).replace("$", "$$")
     return _service(server, command, environment, [8500, 8501], {"source": ".", "target": "/models"},
                     ["CMD", "bash", "-c", check])
 

@@ -83,7 +83,7 @@ def _batching(version: str, models: Sequence[Model]) -> tuple[tuple[str, ...], s
         if any(one.batched for one in served):
             return (*flags, "--enable_per_model_batching_parameters=true"), ""
         return (), "no batching: requests to these models differ in shape, and cannot share a batch"
-    if all(one.batched and one.batches and one.batches.sizes == served[0].batches.sizes for one in served
-           if served[0].batches):
+    sizes = {one.batches.sizes if one.batched and one.batches else None for one in served}
+    if len(sizes) == 1 and None not in sizes:
         return flags, ""
     return (), "no batching: these models differ in the batches that they take, and one file is for all up to 2.10"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,30 +114,40 @@ def _to_tf_serving(publisher: _Publisher, artifact: Artifact, folder: Path, mani
                    batches: Batches | None, measured: Memory) -> _Made:
     config, source = publisher.config, folder / next(iter(artifact.files.values()))  # one SavedModel for all
     serving, added, why = config.serving, dict[str, Path | str](), ""
-    parameters = batching.text(batches) if batches and batches.uniform else None
-    if publisher.again or not tf_serving.is_newest(serving / config.name, manifest):
-        added |= {batching.PER_VERSION: parameters} if parameters else {}
-        if publisher.write_warm_up and not (source / warm_up.RECORDS).exists():
-            try:
-                added[warm_up.RECORDS] = publisher.write_warm_up(artifact, batches.sizes if batches else (1,))
-            except NoWarmUp as error:
-                why = f"no warm-up records: {error}"
+    known = versions.latest_manifest(serving / config.name) or {}
+    # Of a version that stays, the requests are to fit new batches: one that is larger keeps it from loading.
+    anew = (publisher.again or not tf_serving.is_newest(serving / config.name, manifest)
+            or (warm_up.RECORDS in known.get("added", ()) and known.get("batches") != manifest["batches"]))
+    if batches and batches.uniform and not (source / batching.PER_VERSION).exists():
+        added[batching.PER_VERSION] = batching.text(batches)
+    if anew and publisher.write_warm_up and not (source / warm_up.RECORDS).exists():
+        try:
+            added[warm_up.RECORDS] = publisher.write_warm_up(artifact, batches.sizes if batches else (1,))
+        except NoWarmUp as error:
+            why = f"no warm-up records: {error}"
     version, new = tf_serving.publish(source, serving, config.name, manifest, None, publisher.again, added)
     path = serving / config.name / str(version)
     if not new:
-        _refresh(serving, path, manifest, parameters)
+        _refresh(serving, path, manifest, added, {batching.PER_VERSION} | ({warm_up.RECORDS} if anew else set()))
     return _Made(version, new, path, why)
 
 
-def _refresh(serving: Path, path: Path, manifest: dict[str, Any], parameters: str | None) -> None:
-    """Bring up to date what a version says of itself, for the model in it is the same."""
+def _refresh(serving: Path, path: Path, manifest: dict[str, Any], added: Mapping[str, Path | str],
+             renewed: Set[str]) -> None:
+    """Bring up to date what a version has beside its model, which is the same, and what it says of itself.
+
+    Args:
+        added: the files that it gets; those of ``renewed`` that it was given before and are not among them go.
+    """
     known = versions.manifest(path.parent, int(path.name)) or {}
-    fresh = {key: manifest[key] for key in served.facts(None, Memory(), {})}
-    others = [name for name in known.get("added", ()) if name != batching.PER_VERSION]
-    if added := [batching.PER_VERSION] * bool(parameters) + others:
-        fresh["added"] = added
-    versions.write(serving, {path / batching.PER_VERSION: parameters,
-                             path / versions.MANIFEST: served.manifest_text(known | fresh)})
+    before = [name for name in known.get("added", ()) if name not in added]
+    fresh = known | {key: manifest[key] for key in served.facts(None, Memory(), {})}
+    fresh["added"] = [*added, *(name for name in before if name not in renewed)]
+    if not fresh["added"]:
+        del fresh["added"]
+    files = {path / name: None for name in before if name in renewed} | {
+        path / name: content if isinstance(content, str) else content.read_bytes() for name, content in added.items()}
+    versions.write(serving, {**files, path / versions.MANIFEST: served.manifest_text(fresh)})
 
 
 def _to_triton(publisher: _Publisher, artifact: Artifact, folder: Path, manifest: dict[str, Any],
@@ -162,7 +172,8 @@ def _tell_servers(config: Config, publications: list[Publication]) -> list[Publi
     if kinds:
         records[config.name] = before.published(config, set(kinds))
     existing = served.saved_models(serving / config.name)
-    if "tf-serving" in kinds and config.keep:
+    if "tf-serving" in kinds:
+        # Also refuses the number of a next version, which `check` allows, where none was made.
         planned = version_policy.resolve(config.versions, config.name, existing, before.policy)
         # What servers were told last is theirs until they have read the new file.
         spared = {*planned.labels.values(), *planned.held.values(), *planned.specific,

@@ -94,6 +94,8 @@ def loadable_kinds(server: str, version: str) -> tuple[ArtifactKind, ...]:
         ValueError: the server or version is unknown.
     """
     number = parse_version(version)
+    if len(number) < len(("major", "minor")):
+        raise ValueError(f"'{version}' is half a server version: write one such as 2.14 or 24.10")
     if server == "tf-serving":
         if number < _OLDEST_TF_SERVING:
             raise ValueError(f"TensorFlow Serving {version} does not load TensorFlow 2 models; name 2.14 or later")

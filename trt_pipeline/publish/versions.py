@@ -121,25 +121,27 @@ def exchange(staged: Path, destination: Path) -> None:
     os.rename(aside, staged)
 
 
-def write(root: Path, files: Mapping[Path, str | None]) -> None:
-    """Make each file, at a path below ``root``, appear with its text in one rename, or go where that is None.
+def write(root: Path, files: Mapping[Path, str | bytes | None]) -> None:
+    """Make each file, at a path below ``root``, appear with its content in one rename, or go where that is None.
 
-    Files that have their text already are left alone. All texts are on the disk before the first file changes.
+    Files that have their content already are left alone. All of it is on the disk before the first file changes.
 
     Raises:
         OutputError: the disk is full or ``root`` cannot be written.
     """
-    changed = {path: text for path, text in files.items() if (path.read_text() if path.is_file() else None) != text}
+    wanted = {path: content.encode() if isinstance(content, str) else content for path, content in files.items()}
+    changed = {path: content for path, content in wanted.items()
+               if (path.read_bytes() if path.is_file() else None) != content}
     if not changed:
         return
     with staging(root) as scratch:
         staged = {path: scratch / str(number) for number, path in enumerate(changed)}
-        for path, text in changed.items():
-            if text is not None:
-                staged[path].write_text(text)
+        for path, content in changed.items():
+            if content is not None:
+                staged[path].write_bytes(content)
         _sync(scratch)
-        for path, text in changed.items():
-            if text is None:
+        for path, content in changed.items():
+            if content is None:
                 path.unlink()
             else:
                 os.replace(staged[path], path)

@@ -35,7 +35,7 @@ def rows_of(feeds: Mapping[str, Array]) -> int:
 def kind_of(feeds: Mapping[str, Array], lengthen: bool, padding: Mapping[str, int]) -> Hashable:
     """Equal for feeds that can be joined: names, dtypes and the axes but the first; to ``lengthen``, their number.
 
-    Of inputs with a ``padding``, the power of two that their length is below: a batch takes as long as its longest row.
+    Of inputs with a ``padding``, the next power of two to their length: a batch takes as long as its longest row.
     """
     def axes(name: str, array: Array) -> Hashable:
         if name in padding and array.ndim > 1:
@@ -60,6 +60,20 @@ def join(requests: Sequence[Mapping[str, Array]], filled: int, padding: Mapping[
     in TensorFlow Serving.
     """
     return {name: _join([request[name] for request in requests], filled, padding.get(name)) for name in requests[0]}
+
+
+def under_each_other(answers: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """The outputs of a request that was cut, whole again.
+
+    Raises:
+        RefusalError: INVALID_ARGUMENT, they differ in more than their rows, as sentences do that a model writes.
+    """
+    for name in answers[0]:
+        if len({answer[name].shape[1:] for answer in answers}) > 1:
+            shapes = " vs. ".join(str(list(answer[name].shape)) for answer in answers)
+            raise RefusalError(Code.INVALID_ARGUMENT, f"Cannot concatenate output {name} of a request that was split: "
+                                                      f"its parts have the shapes {shapes}; send fewer rows")
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
 def check_outputs(outputs: Mapping[str, Array], rows: int) -> None:

@@ -15,15 +15,22 @@ from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from trt_pipeline.serve.batch_tensors import OutputsError, check_outputs, cut, join, kind_of, rows_of
+from trt_pipeline.serve.batch_tensors import (
+    OutputsError,
+    check_outputs,
+    cut,
+    join,
+    kind_of,
+    rows_of,
+    under_each_other,
+)
 from trt_pipeline.serve.batching_parameters import BatchingParameters
 from trt_pipeline.serve.refusal import Code, RefusalError
 from trt_pipeline.serve.servable import Servable, check_inputs
 
 if TYPE_CHECKING:
     from trt_pipeline.backends.base import Array
+    from trt_pipeline.model.contract import SignatureContract
     from trt_pipeline.serve.metrics import Metrics
 
 Answer = dict[str, "Array"]
@@ -137,9 +144,12 @@ class Batching:
                                                       f"{limits.max_batch_size}")
         if not rows:
             return await self._in_queue(_Queue(object(), servable, signature, batched=False), feeds, [1])
-        key = (servable, signature, kind_of(feeds, limits.pad_variable_length_inputs, servable.padding))
-        queue = self._queues.get(key) or _Queue(key, servable, signature, batched=True)
         whole, rest = divmod(rows, limits.largest_batch)
+        # The parts of what is cut keep their length: their outputs would not fit under each other again.
+        kind = (kind_of(feeds, False, {}) if rows > limits.largest_batch else
+                kind_of(feeds, limits.pad_variable_length_inputs, _padding(servable, contract)))
+        key = (servable, signature, kind)
+        queue = self._queues.get(key) or _Queue(key, servable, signature, batched=True)
         return await self._in_queue(queue, feeds, [limits.largest_batch] * whole + [rest] * bool(rest))
 
     async def _in_queue(self, queue: _Queue, feeds: Mapping[str, Array], rows: Sequence[int]) -> Answer:
@@ -157,7 +167,7 @@ class Batching:
             if runs := [batch.run for request, batch in zip(requests, batches, strict=True)
                         if batch.run and request.answer.cancelled() and request in batch.requests]:
                 await asyncio.wait(runs)
-        return answers[0] if len(answers) == 1 else _under_each_other(answers)
+        return answers[0] if len(answers) == 1 else under_each_other(answers)
 
     def _check_room(self, queue: _Queue, rows: int) -> None:
         assert self._parameters
@@ -292,8 +302,13 @@ async def _run_to_end(run: Future[Answer]) -> Answer:
         raise
 
 
-def _under_each_other(answers: Sequence[Answer]) -> Answer:
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+def _padding(servable: Servable, contract: SignatureContract) -> dict[str, int]:
+    """What fills the second axis of the inputs whose signature leaves that free; others' lengths may be wrong."""
+    def free(shape: tuple[int | None, ...] | None) -> bool:
+        return shape is None or (len(shape) > 1 and shape[1] is None)
+
+    return {name: value for name, value in servable.padding.items()
+            if name in contract.inputs and free(contract.inputs[name].shape)}
 
 
 def _closing() -> RefusalError:

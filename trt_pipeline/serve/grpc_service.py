@@ -13,7 +13,6 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
-    input_pb2,
     model_management_pb2,
     model_pb2,
     model_service_pb2_grpc,
@@ -24,7 +23,7 @@ from tensorflow_serving.apis import (
 
 from trt_pipeline.backends.base import Array
 from trt_pipeline.model.contract import SignatureContract
-from trt_pipeline.serve import models_config, tensor_protos
+from trt_pipeline.serve import example_protos, models_config, tensor_protos
 from trt_pipeline.serve.core import DEFAULT_SIGNATURE, Classes, Core, Task, predict_signature
 from trt_pipeline.serve.refusal import RefusalError, invalid
 from trt_pipeline.serve.servable import Servable
@@ -113,15 +112,15 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
 
     async def _classify(self, request: Any) -> Any:
         with self._core.lease(_spec(request)) as servable:
-            classes = await self._core.classify(servable, request.model_spec.signature_name,
-                                                _examples(request.input))
+            examples = await _off_loop(request.ByteSize(), example_protos.serialized, request.input)
+            classes = await self._core.classify(servable, request.model_spec.signature_name, examples)
             return classification_pb2.ClassificationResponse(
                 model_spec=_model_spec(request, servable), result=_classification(classes))
 
     async def _regress(self, request: Any) -> Any:
         with self._core.lease(_spec(request)) as servable:
-            values = await self._core.regress(servable, request.model_spec.signature_name,
-                                              _examples(request.input))
+            examples = await _off_loop(request.ByteSize(), example_protos.serialized, request.input)
+            values = await self._core.regress(servable, request.model_spec.signature_name, examples)
             return regression_pb2.RegressionResponse(
                 model_spec=_model_spec(request, servable), result=_regression(values))
 
@@ -131,7 +130,8 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
         spec = _spec_of(request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec())
         response = inference_pb2.MultiInferenceResponse()
         with self._core.lease(spec) as servable:
-            results = await self._core.multi_inference(servable, tasks, _examples(request.input))
+            examples = await _off_loop(request.ByteSize(), example_protos.serialized, request.input)
+            results = await self._core.multi_inference(servable, tasks, examples)
             for task, result in zip(request.tasks, results, strict=True):
                 added = response.results.add(model_spec=_model_spec(task, servable))
                 if isinstance(result, Classes):
@@ -233,17 +233,6 @@ def _feeds(signature: SignatureContract, inputs: Mapping[str, Any]) -> dict[str,
 def _fill(response: Any, outputs: Mapping[str, Array]) -> None:
     for name, array in outputs.items():
         response.outputs[name].CopyFrom(tensor_protos.to_proto(array))
-
-
-def _examples(given: input_pb2.Input) -> list[bytes]:
-    """The serialized Examples, each after the context that it goes with: the way protobuf merges messages."""
-    kind = given.WhichOneof("kind")
-    context = b""
-    listed = given.example_list.examples
-    if kind == "example_list_with_context":
-        listed = given.example_list_with_context.examples
-        context = given.example_list_with_context.context.SerializeToString()
-    return [context + example.SerializeToString() for example in listed]
 
 
 def _classification(classes: Classes) -> Any:

@@ -11,7 +11,7 @@ from tensorflow.core.example import example_pb2, feature_pb2
 
 from trt_pipeline.backends.base import Array
 from trt_pipeline.serve.core import Classes
-from trt_pipeline.serve.json_tensors import decimals, is_base64, json_type, of_base64, shown
+from trt_pipeline.serve.json_tensors import decimals, double, is_base64, json_type, of_base64, shown
 from trt_pipeline.serve.refusal import invalid
 
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
@@ -104,8 +104,5 @@ def _typed(name: str, item: object) -> tuple[str, bytes | float | int]:
 
 def _float(number: float) -> float:
     """``number``, infinite where a float cannot hold it: protobuf would refuse some such."""
-    try:
-        value = float(number)
-    except OverflowError:
-        raise invalid("JSON Parse error: Number too big to be stored in double.") from None
+    value = double(number)
     return value if math.isnan(value) or abs(value) <= _LARGEST_FLOAT else float(np.copysign(np.inf, value))

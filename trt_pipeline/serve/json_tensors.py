@@ -65,9 +65,13 @@ def to_json_rows(name: str, array: Array) -> list[str]:
 
 
 def shown(value: object) -> str:
-    """``value`` as an error repeats it, cut when it is long."""
+    """``value`` as an error repeats it, cut when it is long.
+
+    Raises:
+        RefusalError: INVALID_ARGUMENT, it is a number that no double holds, which is what is wrong with it then.
+    """
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
-        value = float(value)  # which is what RapidJSON makes of it
+        value = double(value)
     if isinstance(value, float):
         return decimals(np.array([value], np.float32 if abs(value) <= _LARGEST_FLOAT else np.float64))[0]
     text = ""
@@ -76,6 +80,18 @@ def shown(value: object) -> str:
         if len(text) > _SHOWN:
             return text[:_SHOWN] + "..."
     return text
+
+
+def double(number: float) -> float:
+    """``number`` as RapidJSON has it, whole ones of more than 64 bits too.
+
+    Raises:
+        RefusalError: INVALID_ARGUMENT, a whole number that no double holds.
+    """
+    try:
+        return float(number)
+    except OverflowError:
+        raise _too_big() from None
 
 
 def of_base64(value: dict[str, Any]) -> bytes:
@@ -152,9 +168,13 @@ def _floats(leaves: list[Any], dtype: str) -> Array:
     try:
         values = np.array(leaves, np.float64)
     except OverflowError:
-        raise invalid("JSON Parse error: Number too big to be stored in double.") from None
+        raise _too_big() from None
     with np.errstate(over="ignore"):
         return values.astype(dtype)
+
+
+def _too_big() -> RefusalError:
+    return invalid("JSON Parse error: Number too big to be stored in double.")
 
 
 def _integers(leaves: list[Any], dtype: str) -> Array:

@@ -190,6 +190,9 @@ async def _serving(core: Any, listeners: _Listeners, options: Options) -> AsyncI
     answering = asyncio.create_task(http.serve([listeners.http]))
     while not http.started and not answering.done():
         await asyncio.sleep(0.01)
+    if answering.done():
+        await server.stop(None)
+        _listening(answering, options)
     host, rest_port = listeners.http.getsockname()[:2]
     try:
         yield Addresses(_joined(host, port), f"http://{_joined(host, rest_port)}")
@@ -197,6 +200,16 @@ async def _serving(core: Any, listeners: _Listeners, options: Options) -> AsyncI
         http.should_exit = True
         await asyncio.gather(server.stop(_GRACE_SECONDS), answering)
         await core.batching.close()
+
+
+def _listening(answering: asyncio.Task[None], options: Options) -> None:
+    """Raise why HTTP is not answered: a bound port can still be taken by who listens on it first, gRPC included."""
+    try:
+        answering.result()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise _in_use(options.host, options.rest_port) from None
+        raise
 
 
 def _http_server(core: Any, options: Options) -> Any:

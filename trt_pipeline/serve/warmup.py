@@ -10,6 +10,7 @@ import numpy as np
 
 from trt_pipeline.backends.base import Array
 from trt_pipeline.model.contract import WARM_UP
+from trt_pipeline.serve import example_protos
 from trt_pipeline.serve.refusal import Code, RefusalError, invalid
 
 if TYPE_CHECKING:
@@ -86,11 +87,7 @@ def _tensors(request: Any) -> dict[str, Array]:
 
 
 def _examples(given: Any) -> Array:
-    """The serialized Examples of an ``Input``, each with the features of its context."""
-    kind = given.WhichOneof("kind")
-    examples = getattr(given, kind).examples if kind else []
-    # Serialized messages joined are the merged message; there may be no context, which is empty then.
-    context = given.example_list_with_context.context.SerializeToString()
-    serialized = np.empty(len(examples), dtype=object)
-    serialized[:] = [context + example.SerializeToString() for example in examples]
-    return serialized
+    examples = example_protos.serialized(given)
+    column = np.empty(len(examples), dtype=object)
+    column[:] = examples
+    return column

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from trt_pipeline.client.protocol import Spec
 from trt_pipeline.client.server import Server
@@ -64,12 +62,12 @@ def is_triton(address: str) -> bool:
 def published_precision(config: Config, address: str, endpoints: dict[str, Endpoint]) -> tuple[str, str]:
     """The precision of what is served, and how that is known: by the manifest of the publication of that version."""
     endpoint = next(iter(endpoints.values()))
-    root = config.serving / TRITON_FOLDER / endpoint.model if is_triton(address) else config.serving / config.name
-    manifest = Path(root, str(endpoint.version), versions.MANIFEST)
-    try:
-        candidate = str(json.loads(manifest.read_text())["candidate"])
-    except (OSError, ValueError, KeyError):
+    folder = (config.serving / TRITON_FOLDER if is_triton(address) else config.serving) / endpoint.model
+    known = {} if endpoint.version is None else versions.manifest(folder, endpoint.version) or {}
+    manifest = folder / str(endpoint.version) / versions.MANIFEST
+    if "candidate" not in known:
         return UNCHANGED, f"there is no {manifest}"
+    candidate = str(known["candidate"])
     return candidate.partition("/")[2] or UNCHANGED, f"{manifest} says {candidate}"
 
 
