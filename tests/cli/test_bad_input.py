@@ -138,7 +138,7 @@ def test_unknown_signature(optimize: Run) -> None:
 
 def test_unknown_configuration(run: Run) -> None:
     assert run("optimize", "enk") == (
-        "no configuration 'enk': configs has demo, enko, koen; did you mean 'enko'?; "
+        "no configuration 'enk': configs has demo, enko, iris, koen; did you mean 'enko'?; "
         "'trt-pipeline init MODEL --name NAME' writes one")
 
 
