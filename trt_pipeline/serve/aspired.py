@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from trt_pipeline.publish.versions import is_version
-
-if TYPE_CHECKING:
-    from trt_pipeline.serve.models_config import ModelConfig
-
-LOADABLE = ("saved_model.pb", "model.savedmodel", "model.onnx")
-"""What a version's folder holds one of: a SavedModel's file, or what Triton looks for."""
-_LARGEST = 2**63 - 1
+from trt_pipeline.serve.models_config import Latest, ModelConfig, Specific
+from trt_pipeline.serve.version_folders import versions_below
 
 
 class State(IntEnum):
@@ -42,19 +36,8 @@ class Action(NamedTuple):
     version: int
 
 
-def versions_below(base: Path) -> dict[int, Path] | None:
-    """Version -> its folder, of every folder below ``base`` that has a number for a name; None without ``base``."""
-    try:
-        folders = [path for path in base.iterdir() if is_version(path.name) and path.is_dir()]
-    except OSError:
-        return None
-    return {int(path.name): path for path in sorted(folders) if int(path.name) <= _LARGEST}
-
-
 def aspired(model: ModelConfig) -> dict[int, Path] | None:
     """Version -> its folder, of those that the model's policy asks for; None when its base path cannot be read."""
-    from trt_pipeline.serve.models_config import Latest, Specific
-
     found = versions_below(model.base_path)
     if found is None:
         return None

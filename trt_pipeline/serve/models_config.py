@@ -12,8 +12,8 @@ from typing import Any, Literal
 from trt_pipeline.errors import ConfigError, ModelError, one_line
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.publish.models_config import FOLDER_IN_SERVER
-from trt_pipeline.serve.aspired import LOADABLE, versions_below
 from trt_pipeline.serve.refusal import Code, RefusalError, invalid
+from trt_pipeline.serve.version_folders import LOADABLE, versions_below
 
 _NOT_MODELS = ("triton",)
 _PUBLISH_FIRST = "run trt-pipeline optimize NAME first"
