@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from models.command_line import write_to_out
 from models.iris.flowers import Flowers, load_split
 from trt_pipeline.estimators.examples import serialize
 
@@ -33,12 +33,5 @@ def write_samples(out: Path) -> None:
                 writer.write(example)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write into")
-    write_samples(parser.parse_args().out)
-
-
 if __name__ == "__main__":
-    main()
+    write_to_out(__doc__, write_samples)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
+from models.command_line import write_to_out
 from models.translator.corpus import Direction, Pair, read_pairs, split_pairs
 from models.translator.tokenizer import TOKENIZER_ASSET, Tokenizer, pad_rows
 
@@ -49,12 +49,5 @@ def write_samples(out: Path) -> None:
         np.savez_compressed(out / f"{direction}_validation.npz", input=validation)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write into")
-    write_samples(parser.parse_args().out)
-
-
 if __name__ == "__main__":
-    main()
+    write_to_out(__doc__, write_samples)

@@ -9,9 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import httpx
 import pytest
@@ -19,6 +17,7 @@ import tensorflow as tf
 
 from models.translator.tokenizer import TOKENIZER_ASSET, Tokenizer, pad_rows
 from tests.conftest import ROOT
+from tests.server_process import ServerProcess, server_process
 
 pytestmark = pytest.mark.slow
 SENTENCES = {"enko": ["Save the file", "The window could not be opened."],
@@ -26,33 +25,16 @@ SENTENCES = {"enko": ["Save the file", "The window could not be opened."],
 FLOWER = {"SepalLength": [5.1], "SepalWidth": [3.3], "PetalLength": [1.7], "PetalWidth": [0.5]}
 
 
-class Serving(NamedTuple):
-    grpc: str
-    rest: str
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    log = tmp_path_factory.mktemp("serve") / "log.txt"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "trt_pipeline", "serve", "--port", "0", "--rest-port", "0",
-             *(f"--model={name}=models/{name}" for name in ("enko", "koen", "iris"))],
-            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stream)
-    try:
-        deadline = time.monotonic() + 120
-        while not (found := re.search(r"^serving grpc://(\S+) (http://[^/]+)/", log.read_text(), re.M)):
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield Serving(*found.groups())
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, log.read_text()
-    finally:
-        process.kill()
+def server() -> Iterator[ServerProcess]:
+    with server_process({name: ROOT / "models" / name for name in ("enko", "koen", "iris")}) as server:
+        yield server
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("model", ["enko", "koen"])
-def test_a_client_of_nothing_but_the_stubs_translates(model: str, server: Serving) -> None:
+def test_a_client_of_nothing_but_the_stubs_translates(model: str, server: ServerProcess) -> None:
     script = (ROOT / "examples/translate.py").read_text()
     assert "trt_pipeline" not in script and "models." not in script
     told = subprocess.run([sys.executable, "examples/translate.py", model, *SENTENCES[model], "--server", server.grpc],
@@ -66,7 +48,7 @@ def test_a_client_of_nothing_but_the_stubs_translates(model: str, server: Servin
     assert all(told.stdout.splitlines())
 
 
-def test_iris_over_rest(server: Serving) -> None:
+def test_iris_over_rest(server: ServerProcess) -> None:
     answer = httpx.post(f"{server.rest}/v1/models/iris:classify", json={"examples": [FLOWER]}, timeout=60)
     assert answer.status_code == 200, answer.text
     classes, = answer.json()["results"]
@@ -77,13 +59,13 @@ def test_iris_over_rest(server: Serving) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_iris_with_curl(server: Serving) -> None:
+def test_iris_with_curl(server: ServerProcess) -> None:
     told = subprocess.run(["examples/iris.sh", server.rest], cwd=ROOT, text=True, capture_output=True, check=True)
     setosa, virginica = ([score for _, score in row] for row in json.loads(told.stdout)["results"])
     assert (setosa.index(max(setosa)), virginica.index(max(virginica))) == (0, 2)
 
 
-def test_many_requests_at_once(server: Serving) -> None:
+def test_many_requests_at_once(server: ServerProcess) -> None:
     told = subprocess.run(
         [sys.executable, "examples/many_requests.py", server.rest, "enko", "translate",
          "calibration_data/enko_validation.npz"], cwd=ROOT, text=True, capture_output=True, check=False)
@@ -91,7 +73,7 @@ def test_many_requests_at_once(server: Serving) -> None:
     assert re.fullmatch(r"200 answers in [\d.]+ s, \d+/s: outputs, scores\n", told.stdout)
 
 
-def test_the_page_on_clients_runs_as_it_is_written(server: Serving, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_on_clients_runs_as_it_is_written(server: ServerProcess, capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "docs/clients.md").read_text()
     page = page.replace("http://localhost:8501", server.rest).replace("localhost:8500", server.grpc)
     snippets = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
@@ -101,7 +83,7 @@ def test_the_page_on_clients_runs_as_it_is_written(server: Serving, capsys: pyte
     assert "NOT_FOUND Servable not found for request: Latest(enok)" in capsys.readouterr().out
 
 
-def test_requests_from_the_command_line(server: Serving) -> None:
+def test_requests_from_the_command_line(server: ServerProcess) -> None:
     told = subprocess.run(
         [sys.executable, "-m", "trt_pipeline", "request", server.rest, "iris", "--classify", "--json", "--examples",
          json.dumps([FLOWER])], cwd=ROOT, text=True, capture_output=True, check=False)

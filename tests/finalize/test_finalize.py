@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,6 +13,7 @@ import pytest
 
 from tests.conftest import ROOT, quick_demo
 from tests.finalize.conftest import Gpu, hide_gpu
+from tests.server_process import server_process
 from trt_pipeline import api
 from trt_pipeline.errors import ConfigError, InputError, MissingError, OutputError, PipelineError
 from trt_pipeline.model import saved_model
@@ -149,36 +145,17 @@ def test_the_profile_reaches_beyond_the_samples_and_no_further(finished: tuple[C
 def test_it_is_served(finished: tuple[CandidateResult, Path], tmp_path: Path) -> None:
     """Over TensorFlow Serving's REST API, by the preview server: the answers are the original's."""
     shutil.copytree(finished[1] / "model", tmp_path / "demo/1")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     images = np.load(SAMPLES)["image"][:4]
     body = json.dumps({"instances": images.tolist()}).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models/demo:predict", body)
-    server = subprocess.Popen([sys.executable, "-m", "trt_pipeline", "serve", "--model", f"demo={tmp_path / 'demo'}",
-                               "--rest-port", str(port)], cwd=ROOT, env=dict(os.environ), stderr=subprocess.DEVNULL)
-    try:
-        answers = json.loads(_asked(request))["predictions"]
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
+    with server_process({"demo": tmp_path / "demo"}) as server:
+        request = urllib.request.Request(f"{server.rest}/v1/models/demo:predict", body)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answers = json.loads(answer.read())["predictions"]
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(DEMO))
     expected = loaded.signatures["serving_default"](image=tf.constant(images))["probabilities"].numpy()
     np.testing.assert_allclose([answer["probabilities"] for answer in answers], expected, atol=1e-2)
-
-
-def _asked(request: urllib.request.Request) -> bytes:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                read: bytes = answer.read()
-                return read
-        except (urllib.error.URLError, ConnectionError):
-            assert time.monotonic() < deadline, "the server does not come up"
-            time.sleep(0.2)
 
 
 def test_other_samples_and_the_original_can_be_given(converted: Path, gpu: Gpu, tmp_path: Path) -> None:

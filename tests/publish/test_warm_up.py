@@ -138,7 +138,7 @@ def test_what_only_looks_like_classify_is_asked_to_predict(tmp_path: Path, chang
 
 def test_the_file_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = [{"x": np.ones((size, 2), np.float32)} for size in range(1, 41)]
-    monkeypatch.setattr(warm_up, "_MOST_RECORDS", 30)
+    monkeypatch.setattr(warm_up, "MOST_RECORDS", 30)
     assert warm_up.write(tmp_path / "records", "m", {IMAGE.name: requests}, {IMAGE.name: IMAGE}) == 30
     monkeypatch.setattr(warm_up, "_MOST_BYTES", 600)
     assert 1 < warm_up.write(tmp_path / "records", "m", {IMAGE.name: requests}, {IMAGE.name: IMAGE}) < 10

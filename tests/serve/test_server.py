@@ -5,15 +5,13 @@ from __future__ import annotations
 import gzip
 import http.client
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,13 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from tests.conftest import ROOT
+from tests.server_process import server_process
 from trt_pipeline.errors import InputError
 from trt_pipeline.serve import Addresses, Options, running, serve
 from trt_pipeline.serve.models_config import of_folders
 from trt_pipeline.serve.servable import Servable
 
-ROOT = Path(__file__).parents[2]
 POST = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\n"
 BODY = b'{"inputs": [[1, 2]]}'
 ANSWER = b'{\n    "outputs": {"double": [[2.0, 4.0]], "total": [3.0]}\n}\n'
@@ -212,24 +211,9 @@ def test_an_address_that_cannot_be_had_is_one_line(serving: Path, host: str, por
         serve(of_folders({"toy": serving / "toy"}), Options(host=host, port=0, rest_port=port))
 
 
-@contextmanager
-def process(serving: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, int]]:
-    """A server in a process of its own, the line that it prints, and the port of its REST API."""
-    command = [sys.executable, "-m", "trt_pipeline", "serve", "--model", f"toy={serving / 'toy'}", "--port", "0",
-               "--rest-port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT) as child:
-        assert child.stderr is not None
-        try:
-            ready, _, _ = select.select([child.stderr], [], [], 120)
-            assert ready, "the server printed nothing"
-            line = child.stderr.readline().decode()
-            yield child, line, int(line.partition("http://127.0.0.1:")[2].partition("/")[0])
-        finally:
-            child.kill()
-
-
 def test_sigterm_ends_a_server_that_has_answered_what_was_under_way_with_0(serving: Path) -> None:
-    with process(serving) as (child, line, port):
+    with server_process({"toy": serving / "toy"}) as (child, line, _, rest):
+        port = int(rest.rpartition(":")[2])
         assert line.startswith("serving grpc://127.0.0.1:")
         assert line.endswith(f" http://127.0.0.1:{port}/v1/models/toy\n")
         idle = http.client.HTTPConnection("127.0.0.1", port, timeout=30)  # kept open: it must not hold the end
@@ -250,7 +234,8 @@ def test_sigterm_ends_a_server_that_has_answered_what_was_under_way_with_0(servi
 
 
 def test_a_second_signal_ends_the_server_at_once(serving: Path) -> None:
-    with process(serving) as (child, _, port), socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with (server_process({"toy": serving / "toy"}) as (child, _, _, rest),
+          socket.create_connection(("127.0.0.1", int(rest.rpartition(":")[2])), timeout=30) as connection):
         connection.sendall(POST + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
         child.send_signal(signal.SIGINT)

@@ -5,34 +5,20 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tensorflow_serving.apis import predict_pb2
 
+from tests.conftest import ROOT
+from tests.server_process import server_process
 from trt_pipeline.serve import batching_parameters, tensor_protos
 from trt_pipeline.serve.batching_parameters import BatchingParameters
 
-ROOT = Path(__file__).parents[2]
 CLIENTS, SECONDS, ROUNDS = 32, 2.5, 3
 WIDTH = 8  # of the sentences of enko's samples, half have no more tokens
-
-
-@contextmanager
-def serving(*options: str) -> Iterator[str]:
-    """The address of gRPC of a server of enko in a process of its own."""
-    command = [sys.executable, "-m", "trt_pipeline", "serve", "--model", f"enko={ROOT / 'models/enko'}", "--port", "0",
-               "--rest-port", "0", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT, text=True) as server:
-        try:
-            assert server.stderr is not None
-            line = server.stderr.readline()
-            yield line.partition("grpc://")[2].partition(" ")[0]
-        finally:
-            server.terminate()
 
 
 def requests() -> str:
@@ -59,8 +45,9 @@ def test_batching_answers_more_than_twice_as_many_requests(tmp_path: Path) -> No
     parameters.write_text(batching_parameters.text(BatchingParameters(max_batch_size=32)))
     sent = requests()
     with ExitStack() as stack:
-        addresses = [stack.enter_context(serving("--no-batching")),
-                     stack.enter_context(serving("--batching", str(parameters)))]
+        enko = {"enko": ROOT / "models/enko"}
+        addresses = [stack.enter_context(server_process(enko, *options)).grpc
+                     for options in (["--no-batching"], ["--batching", str(parameters)])]
         for address in addresses:
             answered(address, sent, 1.0)
         rounds = [[answered(address, sent) for address in addresses] for _ in range(ROUNDS)]

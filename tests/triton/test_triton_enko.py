@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.triton import perf_analyzer
-from tests.triton.served_runner import Original, ServedRunner, original
+from tests.triton.served import Original, original
 from tests.triton.triton_server import Triton, serving
 from trt_pipeline import api
 from trt_pipeline.parity.reference import outputs
@@ -46,7 +46,7 @@ def counts(server: Triton) -> tuple[int, int]:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_it_says_what_the_original_says_within_the_gate(protocol: str, enko: Original, server: Triton) -> None:
-    verdict = enko.judge(ServedRunner(enko.contract, enko.signatures, "enko", server, protocol), "fp32")
+    verdict = enko.judge(server, protocol, "fp32")
     assert verdict.passed, verdict.reason
     tokens = next(output for output in verdict.outputs if output.output == "outputs")
     assert (tokens.gate, tokens.figures[0].token_match) == ("exact", 1.0)

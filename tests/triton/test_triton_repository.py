@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.triton import perf_analyzer, tiny
-from tests.triton.served_runner import ask, client
+from tests.triton.served import ask, client
 from tests.triton.triton_server import Triton, serving
 
 ONES = np.ones((1, tiny.WIDTH), np.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.triton.served_runner import Original, ServedRunner, original
+from tests.triton.served import Original, original
 from tests.triton.triton_server import Triton, serving
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.publish import triton
@@ -41,7 +41,7 @@ def server(repository: Path) -> Iterator[Triton]:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_every_signature_says_what_the_original_says(protocol: str, demo: Original, server: Triton) -> None:
-    verdict = demo.judge(ServedRunner(demo.contract, demo.signatures, "demo", server, protocol), "fp32")
+    verdict = demo.judge(server, protocol, "fp32")
     assert verdict.passed, verdict.reason
     assert {(one.signature, one.output) for one in verdict.outputs} == {
         ("serving_default", "logits"), ("serving_default", "probabilities"), ("classify", "classes"),

@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 from trt_pipeline.errors import RequestError
 from trt_pipeline.frozen import Frozen
-from trt_pipeline.model.contract import SignatureContract
+from trt_pipeline.model.contract import DEFAULT_SIGNATURE, SignatureContract
 from trt_pipeline.suggest import did_you_mean
-
-DEFAULT_SIGNATURE = "serving_default"
 
 
 class Label(NamedTuple):

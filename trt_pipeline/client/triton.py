@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
-from trt_pipeline.client.answers import DEFAULT_SIGNATURE, Label, Metadata, VersionStatus
+from trt_pipeline.client.answers import Label, Metadata, VersionStatus
 from trt_pipeline.client.arrays import Array
 from trt_pipeline.client.protocol import Bounds, Example, Protocol, Spec, Steps
 from trt_pipeline.errors import InputError
-from trt_pipeline.model.contract import SignatureContract, TensorContract
+from trt_pipeline.model.contract import DEFAULT_SIGNATURE, SignatureContract, TensorContract
 from trt_pipeline.publish.triton import triton_name
 
 Document = Mapping[str, Any]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trt_pipeline.errors import ConfigError, InputError, MissingError, OutputError, one_line
 from trt_pipeline.model import saved_model
+from trt_pipeline.model.contract import DEFAULT_SIGNATURE
 from trt_pipeline.publish import versions
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = "examples"
 """Input of the signatures on tf.Example; those of the methods classify and regress call it ``inputs``."""
-SERVING_DEFAULT = "serving_default"
 PREDICT = "predict"
 _RAW = "raw"
 
@@ -140,18 +140,18 @@ def _name_signatures(folder: Path) -> None:
     raw = {name.partition(":")[2]: one for name, one in copies.items() if name.startswith(f"{_RAW}:")}
     plain = {name: one for name, one in copies.items() if not name.startswith(f"{_RAW}:")}
     # The default's raw form is served under a name of its own: the default is for tf.Example.
-    if SERVING_DEFAULT in raw:
-        default = raw.pop(SERVING_DEFAULT)
+    if DEFAULT_SIGNATURE in raw:
+        default = raw.pop(DEFAULT_SIGNATURE)
         raw.setdefault(PREDICT, default)
     if PREDICT not in raw:
         raise ConfigError("the Estimator has no predictions for raw tensors: give its EstimatorSpec's export_outputs a "
                           "PredictOutput")
-    default = plain[SERVING_DEFAULT]
+    default = plain[DEFAULT_SIGNATURE]
     others = {name: signature for name, signature in plain.items()
-              if name not in raw and name != SERVING_DEFAULT and signature != default}
+              if name not in raw and name != DEFAULT_SIGNATURE and signature != default}
     for name in list(definitions):
         del definitions[name]
-    for name, signature in ({SERVING_DEFAULT: default} | others | raw).items():
+    for name, signature in ({DEFAULT_SIGNATURE: default} | others | raw).items():
         definitions[name].CopyFrom(signature)
     (folder / "saved_model.pb").write_bytes(model.SerializeToString(deterministic=True))
     # Hashes of saved_model.pb, which has just changed; nothing needs the file.

@@ -15,13 +15,15 @@ from trt_pipeline.errors import InputError, ModelError, one_line
 from trt_pipeline.estimators import examples as tf_example
 from trt_pipeline.expressions import as_dtype
 from trt_pipeline.model import saved_model
-from trt_pipeline.model.contract import SignatureContract, TensorContract
+from trt_pipeline.model.contract import (
+    CLASSIFY_METHOD,
+    DEFAULT_SIGNATURE,
+    REGRESS_METHOD,
+    SignatureContract,
+    TensorContract,
+)
 from trt_pipeline.publish import versions
 from trt_pipeline.suggest import did_you_mean
-
-CLASSIFY_METHOD = "tensorflow/serving/classify"
-REGRESS_METHOD = "tensorflow/serving/regress"
-_DEFAULT = "serving_default"
 
 
 class Predictor:
@@ -121,12 +123,10 @@ class Predictor:
         if not named:
             methods = ", ".join(f"{one.name} ({one.method_name})" for one in self.contract.signatures.values())
             raise InputError(f"{self.folder} has no signature with the method {method}: it has {methods}")
-        signature = self.contract.signatures[_DEFAULT if _DEFAULT in named else named[0]]
+        signature = self.contract.signatures[DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in named else named[0]]
         serialized = [one if isinstance(one, bytes) else tf_example.serialize(one, self.signature.inputs)
                       for one in examples]
-        texts = np.empty(len(serialized), dtype=object)
-        texts[:] = serialized
-        return self._ask(signature, {next(iter(signature.inputs)): texts})
+        return self._ask(signature, {next(iter(signature.inputs)): np.array(serialized, object)})
 
     def _ask(self, signature: SignatureContract, feeds: Mapping[str, Array]) -> dict[str, Array]:
         import tensorflow as tf

@@ -14,6 +14,10 @@ from trt_pipeline.frozen import Frozen
 from trt_pipeline.suggest import did_you_mean
 
 Shape = tuple[int | None, ...]
+DEFAULT_SIGNATURE = "serving_default"
+"""The signature that servers take where a request names none."""
+PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD = (
+    f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
 WARM_UP = "tf_serving_warmup_requests"
 """The file in `assets.extra` whose requests TensorFlow Serving runs before a version counts as loaded."""
 

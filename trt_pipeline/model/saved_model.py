@@ -84,7 +84,15 @@ def read_contract(path: Path, tags: tuple[str, ...] = ("serve",)) -> Contract:
     Raises:
         ModelError: as `read_meta_graph`; or it has no signature, or an asset's name leaves its folder.
     """
-    meta_graph = read_meta_graph(path, tags)
+    return contract_of(path, read_meta_graph(path, tags))
+
+
+def contract_of(path: Path, meta_graph: meta_graph_pb2.MetaGraphDef) -> Contract:
+    """The contract of the SavedModel at ``path``, whose ``meta_graph`` is read already.
+
+    Raises:
+        ModelError: it has no signature, or an asset's name leaves its folder.
+    """
     signatures = {key: value for key, value in meta_graph.signature_def.items() if key not in _INTERNAL_SIGNATURES}
     if not signatures:
         raise ModelError(f"{path} has no signatures: export it with tf.saved_model.save(..., signatures=...)")

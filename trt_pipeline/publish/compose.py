@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from trt_pipeline.publish.deployment import Server
+from trt_pipeline.publish.layout import FOLDER_IN_SERVER, MODELS, MONITORING, SESSION, TRITON_FOLDER
 from trt_pipeline.publish.memory import HOST_MARGIN, explained
 
 _HEADER = """\
@@ -41,28 +42,29 @@ def _notes(server: Server) -> list[str]:
 
 
 def _tensorflow_serving(server: Server, session_config: bool) -> dict[str, Any]:
-    command = ["--model_config_file=/models/models.config",
+    command = [f"--model_config_file={FOLDER_IN_SERVER}/{MODELS}",
                f"--model_config_file_poll_wait_seconds={MODEL_CONFIG_POLL_S}",
                "--allow_version_labels_for_unavailable_models=true",
-               "--monitoring_config_file=/models/monitoring.config", *server.batching]
+               f"--monitoring_config_file={FOLDER_IN_SERVER}/{MONITORING}", *server.batching]
     if session_config:
-        command.append("--tensorflow_session_config_file=/models/tensorflow_session.config")
+        command.append(f"--tensorflow_session_config_file={FOLDER_IN_SERVER}/{SESSION}")
     environment = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if server.gpu and not session_config else {}
     requests = [shlex.quote(f"GET /v1/models/{name} HTTP/1.0") for name in server.models]
     # Compose replaces what follows a single '$'.
     check = " && ".join(f"({_STATUS.format(request=request)})" for request in requests).replace("$", "$$")
-    return _service(server, command, environment, [8500, 8501], {"source": ".", "target": "/models"},
+    return _service(server, command, environment, [8500, 8501], {"source": ".", "target": FOLDER_IN_SERVER},
                     ["CMD", "bash", "-c", check])
 
 
 def _triton(server: Server) -> dict[str, Any]:
-    command = ["tritonserver", "--model-repository=/models/triton", "--model-control-mode=poll",
+    repository = f"{FOLDER_IN_SERVER}/{TRITON_FOLDER}"
+    command = ["tritonserver", f"--model-repository={repository}", "--model-control-mode=poll",
                "--repository-poll-secs=10"]
     environment = {}
     if server.gpu:
         command.append(f"--model-load-gpu-limit={_TRITON_GPU_LIMIT}")
         environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
-    mount = {"source": "./triton", "target": "/models/triton"}
+    mount = {"source": f"./{TRITON_FOLDER}", "target": repository}
     return _service(server, command, environment, [8000, 8001, 8002], mount,
                     ["CMD", "curl", "-fsS", "http://127.0.0.1:8000/v2/health/ready"])
 

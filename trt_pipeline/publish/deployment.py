@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from trt_pipeline.config.schema import Config
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.publish import memory, servers
+from trt_pipeline.publish.layout import BATCHING, FOLDER_IN_SERVER
 from trt_pipeline.publish.memory import GpuLimit
 from trt_pipeline.publish.served import Model
 
@@ -78,7 +79,7 @@ def _on_gpu(model: Model) -> bool:
 def _batching(version: str, models: Sequence[Model]) -> tuple[tuple[str, ...], str]:
     """Flags that switch the batcher on where it does no harm, and why they do not where it would."""
     served = [one for model in models for one in model.versions]
-    flags = ("--enable_batching=true", "--batching_parameters_file=/models/batching_parameters.txt")
+    flags = ("--enable_batching=true", f"--batching_parameters_file={FOLDER_IN_SERVER}/{BATCHING}")
     if servers.parse_version(version) >= _BATCHING_BY_VERSION:
         if any(one.batched for one in served):
             return (*flags, "--enable_per_model_batching_parameters=true"), ""

@@ -10,7 +10,8 @@ import yaml
 
 from trt_pipeline.publish import servers
 from trt_pipeline.publish.deployment import Server
-from trt_pipeline.publish.served import TRITON_FOLDER, Model
+from trt_pipeline.publish.layout import TRITON_FOLDER
+from trt_pipeline.publish.served import Model
 
 _HEADER = """\
 # Written by every publication: what is changed here is lost. Copy the folder serving/ to where storageUri points (the

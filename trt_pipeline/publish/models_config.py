@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from trt_pipeline.publish.layout import FOLDER_IN_SERVER
 from trt_pipeline.publish.version_policy import VersionPolicy
-
-FOLDER_IN_SERVER = "/models"
-"""Where the containers of servers have the folder ``serving``."""
 
 
 def text(policies: Mapping[str, VersionPolicy]) -> str:

@@ -25,9 +25,9 @@ from trt_pipeline.publish import (
     warm_up,
 )
 from trt_pipeline.publish.batching import Batches
+from trt_pipeline.publish.layout import TRITON_FOLDER
 from trt_pipeline.publish.memory import Memory
 from trt_pipeline.publish.record import Record
-from trt_pipeline.publish.served import TRITON_FOLDER
 from trt_pipeline.results import CandidateResult, Publication
 from trt_pipeline.samples.store import Samples
 
@@ -147,7 +147,7 @@ def _refresh(serving: Path, path: Path, manifest: dict[str, Any], added: Mapping
         del fresh["added"]
     files = {path / name: None for name in before if name in renewed} | {
         path / name: content if isinstance(content, str) else content.read_bytes() for name, content in added.items()}
-    versions.write(serving, {**files, path / versions.MANIFEST: served.manifest_text(fresh)})
+    versions.write(serving, {**files, path / versions.MANIFEST: versions.manifest_text(fresh)})
 
 
 def _to_triton(publisher: _Publisher, artifact: Artifact, folder: Path, manifest: dict[str, Any],

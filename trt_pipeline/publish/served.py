@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from trt_pipeline.errors import ConfigError
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.publish import batching, triton, version_policy, versions
 from trt_pipeline.publish.batching import Batches
+from trt_pipeline.publish.layout import TRITON_FOLDER
 from trt_pipeline.publish.memory import Memory
 from trt_pipeline.publish.record import Record
 from trt_pipeline.publish.triton_config import PLATFORMS
 from trt_pipeline.publish.version_policy import VersionPolicy
-
-TRITON_FOLDER = "triton"
 
 
 class Version(Frozen):
@@ -115,7 +113,3 @@ def facts(batches: Batches | None, memory: Memory, padding: Mapping[str, int]) -
     return {"batches": batches.model_dump(mode="json") if batches else None,
             "memory_mb": memory.model_dump(mode="json"), "padding": dict(padding)}
 
-
-def manifest_text(manifest: Mapping[str, Any]) -> str:
-    """The file `versions.MANIFEST`."""
-    return json.dumps(manifest, indent=2) + "\n"

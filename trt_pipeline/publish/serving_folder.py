@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trt_pipeline.publish import batching, compose, deployment, kserve, memory, models_config, record, served, versions
+from trt_pipeline.publish.layout import BATCHING, COMPOSE, KSERVE, MODELS, MONITORING, SESSION
 from trt_pipeline.publish.record import Record
 
-MODELS, BATCHING, SESSION = "models.config", "batching_parameters.txt", "tensorflow_session.config"
-MONITORING, COMPOSE, KSERVE = "monitoring.config", "compose.yaml", "kserve.yaml"
 _FILES = (BATCHING, SESSION, MONITORING, MODELS, COMPOSE, KSERVE, record.FILE)
 _METRICS = 'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n'
 

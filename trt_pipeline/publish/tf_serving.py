@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +37,7 @@ def publish(source: Path, serving: Path, name: str, manifest: dict[str, Any], ke
         staged = scratch / "version"
         versions.copy(source, staged)
         manifest = manifest | {"added": _add(added, staged)} if added else manifest
-        (staged / versions.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        (staged / versions.MANIFEST).write_text(versions.manifest_text(manifest))
         versions.place(staged, folder / str(version))
     versions.prune(folder, keep, serving)
     return version, True

@@ -8,7 +8,6 @@ says what is left to the client; Triton reads neither that nor any other file th
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from urllib.parse import quote
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.engine import recipe
 from trt_pipeline.errors import ConfigError
-from trt_pipeline.model.contract import SignatureContract, TensorContract
+from trt_pipeline.model.contract import DEFAULT_SIGNATURE, SignatureContract, TensorContract
 from trt_pipeline.publish import triton_warm_up, versions
 from trt_pipeline.publish.triton_config import PLATFORMS, SAVED_MODELS, config_text, largest_batch
 from trt_pipeline.publish.triton_readme import readme_text
@@ -85,7 +84,7 @@ def publish(artifact: Artifact, folder: Path, signatures: dict[str, SignatureCon
 
 def triton_name(name: str, signature: str, signatures: list[str]) -> str:
     """The Triton model that serves ``signature``."""
-    plain = "serving_default" if "serving_default" in signatures else signatures[0]
+    plain = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in signatures else signatures[0]
     return name if signature == plain else f"{name}-{quote(signature, safe='')}"
 
 
@@ -159,8 +158,7 @@ def _write_version(model: _Model, target: Path, manifest: dict[str, Any]) -> Non
     weights = model.source.with_name(f"{model.source.name}.data")
     if weights.is_file():  # of an ONNX model that has them in a file of their own
         versions.copy(weights, target / weights.name)
-    known = manifest | {"signature": model.signature}
-    (target / versions.MANIFEST).write_text(json.dumps(known, indent=2) + "\n")
+    (target / versions.MANIFEST).write_text(versions.manifest_text(manifest | {"signature": model.signature}))
     # For going back to this version after another one has changed the model's configuration.
     _write(model.front, target)
 

@@ -42,11 +42,21 @@ def latest_manifest(folder: Path) -> dict[str, Any] | None:
 
 def manifest(folder: Path, version: int) -> dict[str, Any] | None:
     """The manifest of one version below ``folder``, or None where it has none that can be read."""
+    return manifest_in(folder / str(version))
+
+
+def manifest_in(version: Path) -> dict[str, Any] | None:
+    """The manifest in the folder of a version, or None where it has none that can be read."""
     try:
-        document = json.loads((folder / str(version) / MANIFEST).read_text())
+        document = json.loads((version / MANIFEST).read_text())
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def manifest_text(manifest: Mapping[str, Any]) -> str:
+    """The file `MANIFEST`."""
+    return json.dumps(manifest, indent=2) + "\n"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trt_pipeline.model.contract import WARM_UP, SignatureContract
+from trt_pipeline.model.contract import CLASSIFY_METHOD, REGRESS_METHOD, WARM_UP, SignatureContract
 from trt_pipeline.samples.profiles import Profile
 from trt_pipeline.samples.profiles import feeds as profile_feeds
 from trt_pipeline.samples.store import Samples
@@ -22,10 +22,12 @@ Array = npt.NDArray[Any]
 Feeds = dict[str, Array]
 RECORDS = f"assets.extra/{WARM_UP}"
 """Where TensorFlow Serving looks for them in a version's folder."""
-_MOST_RECORDS, _MOST_BYTES = 1000, 64 * 2**20
+MOST_RECORDS = 1000
+"""It loads no version that has more."""
+_MOST_BYTES = 64 * 2**20
 # Method name -> the log of its requests, and dtypes of the outputs that it can have.
-_OF_EXAMPLES = {"tensorflow/serving/classify": ("classify_log", {"classes": "string", "scores": "float32"}),
-                "tensorflow/serving/regress": ("regress_log", {"outputs": "float32"})}
+_OF_EXAMPLES = {CLASSIFY_METHOD: ("classify_log", {"classes": "string", "scores": "float32"}),
+                REGRESS_METHOD: ("regress_log", {"outputs": "float32"})}
 
 
 def requests(contract: SignatureContract, samples: Samples, sizes: Sequence[int],
@@ -67,7 +69,7 @@ def write(file: Path, name: str, by_signature: Mapping[str, Sequence[Feeds]],
     file.parent.mkdir(parents=True, exist_ok=True)
     total = written = 0
     with tf.io.TFRecordWriter(str(file)) as stream:
-        for log in sorted(logs, key=len)[:_MOST_RECORDS]:
+        for log in sorted(logs, key=len)[:MOST_RECORDS]:
             total += len(log)
             if total > _MOST_BYTES and written:
                 break

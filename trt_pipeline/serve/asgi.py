@@ -17,7 +17,6 @@ from trt_pipeline.serve.core import Core
 from trt_pipeline.serve.refusal import error_body
 from trt_pipeline.serve.rest import dispatch
 
-BODY_LIMIT = 64 * 2**20
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _LINGER_SECONDS = 2.0
 
@@ -37,7 +36,7 @@ class RestApplication:
         body_limit: the largest body in bytes, after it is uncompressed.
     """
 
-    def __init__(self, core: Core, body_limit: int = BODY_LIMIT) -> None:
+    def __init__(self, core: Core, body_limit: int) -> None:
         self._core, self._limit = core, body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trt_pipeline.errors import ConfigError
+from trt_pipeline.publish.layout import BATCHING, MODELS
 from trt_pipeline.serve import batching_parameters, models_config
 from trt_pipeline.serve.batching_parameters import BatchingParameters
 from trt_pipeline.serve.models_config import ServerConfig
-
-_MODELS, _BATCHING = "models.config", "batching_parameters.txt"
 
 
 def choose(folders: Mapping[str, Path], config: Path | None, serving: Path) -> ServerConfig:
@@ -27,8 +26,8 @@ def choose(folders: Mapping[str, Path], config: Path | None, serving: Path) -> S
         raise ConfigError("--model and --config: give one of them")
     if folders:
         return models_config.of_folders(folders)
-    if config or (serving / _MODELS).is_file():
-        return models_config.read(config or serving / _MODELS)
+    if config or (serving / MODELS).is_file():
+        return models_config.read(config or serving / MODELS)
     return models_config.find(serving)
 
 
@@ -38,6 +37,6 @@ def batching_of(file: Path | None, serving: Path) -> BatchingParameters | None:
     Raises:
         ConfigError: they are wrong.
     """
-    if file is None and not (serving / _BATCHING).is_file():
+    if file is None and not (serving / BATCHING).is_file():
         return None
-    return batching_parameters.read(file or serving / _BATCHING)
+    return batching_parameters.read(file or serving / BATCHING)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from trt_pipeline.backends.base import Array
-from trt_pipeline.model.contract import SignatureContract
+from trt_pipeline.model.contract import CLASSIFY_METHOD, DEFAULT_SIGNATURE, REGRESS_METHOD, SignatureContract
 from trt_pipeline.serve.refusal import Code, RefusalError, invalid
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from trt_pipeline.serve.store import ModelStore, Spec, VersionState
 
 _log = logging.getLogger(__name__)
-DEFAULT_SIGNATURE = "serving_default"
-CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
 
@@ -92,7 +90,7 @@ class Core:
         results: list[Classes | Array] = []
         for task, signature in zip(tasks, checked, strict=True):
             outputs = await self._run(servable, signature, examples, "MultiInference")
-            results.append(_classes(outputs, len(examples)) if task.method == CLASSIFY else
+            results.append(_classes(outputs, len(examples)) if task.method == CLASSIFY_METHOD else
                            _values(outputs, len(examples)))
         return results
 
@@ -134,9 +132,7 @@ class Core:
                    api: str) -> dict[str, Array]:
         if not examples:
             raise invalid("Input is empty.")
-        column = np.empty(len(examples), object)
-        column[:] = examples
-        return await self.batching.infer(servable, signature.name, {_INPUTS: column}, api)
+        return await self.batching.infer(servable, signature.name, {_INPUTS: np.array(examples, object)}, api)
 
 
 def predict_signature(servable: Servable, name: str) -> SignatureContract:
@@ -187,9 +183,9 @@ def _check_tasks(servable: Servable, tasks: Sequence[Task]) -> list[SignatureCon
         if name not in servable.contract.signatures:
             raise invalid(f"Requested signature not found in model graph: {name}")
         found[name] = servable.contract.signatures[name]
-        if task.method == CLASSIFY:
+        if task.method == CLASSIFY_METHOD:
             check_classify(servable, found[name])
-        elif task.method == REGRESS:
+        elif task.method == REGRESS_METHOD:
             check_regress(servable, found[name])
         else:
             raise RefusalError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method}")

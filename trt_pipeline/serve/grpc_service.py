@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -22,16 +22,17 @@ from tensorflow_serving.apis import (
 )
 
 from trt_pipeline.backends.base import Array
-from trt_pipeline.model.contract import SignatureContract
+from trt_pipeline.model.contract import DEFAULT_SIGNATURE, SignatureContract
 from trt_pipeline.serve import example_protos, models_config, tensor_protos
-from trt_pipeline.serve.core import DEFAULT_SIGNATURE, Classes, Core, Task, predict_signature
+from trt_pipeline.serve.core import Classes, Core, Task, predict_signature
+from trt_pipeline.serve.off_loop import off_loop
 from trt_pipeline.serve.refusal import RefusalError, invalid
 from trt_pipeline.serve.servable import Servable
 from trt_pipeline.serve.store import Spec
 
 OPTIONS = (("grpc.max_receive_message_length", 2**31 - 1), ("grpc.max_send_message_length", 2**31 - 1),
            ("grpc.so_reuseport", 0))
-_LARGE = 2**18  # bytes; larger messages are turned into arrays and back in a thread, not in the loop
+_LARGE = 2**18  # bytes or elements; larger messages are turned into arrays and back in a thread, not in the loop
 _LONGEST_MESSAGE = 1024
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -103,23 +104,23 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
         with self._core.lease(_spec(request)) as servable:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
             signature = predict_signature(servable, name)
-            feeds = await _off_loop(request.ByteSize(), _feeds, signature, request.inputs)
+            feeds = await off_loop(request.ByteSize() >= _LARGE, _feeds, signature, request.inputs)
             outputs = await self._core.predict(servable, name, feeds, request.output_filter)
             response = predict_pb2.PredictResponse(model_spec=_model_spec(request, servable))
         size = sum(array.size for array in outputs.values())
-        await _off_loop(size, _fill, response, outputs)
+        await off_loop(size >= _LARGE, _fill, response, outputs)
         return response
 
     async def _classify(self, request: Any) -> Any:
         with self._core.lease(_spec(request)) as servable:
-            examples = await _off_loop(request.ByteSize(), example_protos.serialized, request.input)
+            examples = await off_loop(request.ByteSize() >= _LARGE, example_protos.serialized, request.input)
             classes = await self._core.classify(servable, request.model_spec.signature_name, examples)
             return classification_pb2.ClassificationResponse(
                 model_spec=_model_spec(request, servable), result=_classification(classes))
 
     async def _regress(self, request: Any) -> Any:
         with self._core.lease(_spec(request)) as servable:
-            examples = await _off_loop(request.ByteSize(), example_protos.serialized, request.input)
+            examples = await off_loop(request.ByteSize() >= _LARGE, example_protos.serialized, request.input)
             values = await self._core.regress(servable, request.model_spec.signature_name, examples)
             return regression_pb2.RegressionResponse(
                 model_spec=_model_spec(request, servable), result=_regression(values))
@@ -130,7 +131,7 @@ class PredictionService(_Service, prediction_service_pb2_grpc.PredictionServiceS
         spec = _spec_of(request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec())
         response = inference_pb2.MultiInferenceResponse()
         with self._core.lease(spec) as servable:
-            examples = await _off_loop(request.ByteSize(), example_protos.serialized, request.input)
+            examples = await off_loop(request.ByteSize() >= _LARGE, example_protos.serialized, request.input)
             results = await self._core.multi_inference(servable, tasks, examples)
             for task, result in zip(request.tasks, results, strict=True):
                 added = response.results.add(model_spec=_model_spec(task, servable))
@@ -196,11 +197,6 @@ async def _abort(context: Any, refused: RefusalError) -> NoReturn:
     raise AssertionError("abort raises")
 
 
-async def _off_loop(size: int, work: Callable[..., _Answer], *arguments: Any) -> _Answer:
-    """What ``work`` returns; in a thread where ``size``, in bytes or elements, would hold up the loop."""
-    return work(*arguments) if size < _LARGE else await asyncio.to_thread(work, *arguments)
-
-
 def _spec(request: Any) -> Spec:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
@@ -221,13 +217,7 @@ def _model_spec(request: Any, servable: Servable) -> Any:
 
 
 def _feeds(signature: SignatureContract, inputs: Mapping[str, Any]) -> dict[str, Array]:
-    feeds = signature.left_out(inputs)
-    for name in sorted(inputs):
-        try:
-            feeds[name] = tensor_protos.to_array(inputs[name])
-        except (ValueError, TypeError, OverflowError):
-            raise invalid(f"tensor parsing error: {name}") from None
-    return feeds
+    return signature.left_out(inputs) | tensor_protos.to_arrays(inputs)
 
 
 def _fill(response: Any, outputs: Mapping[str, Array]) -> None:

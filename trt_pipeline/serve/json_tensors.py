@@ -45,8 +45,7 @@ def to_array(value: object, dtype: str) -> Array:
         _demand(leaves, {bool}, dtype)
         flat = np.array(leaves, bool)
     elif dtype == "string":
-        flat = np.empty(len(leaves), object)
-        flat[:] = [_bytes(leaf) for leaf in leaves]
+        flat = np.array([_bytes(leaf) for leaf in leaves], object)
     else:
         first = leaves[0] if leaves else value
         raise RefusalError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(first)} to type: "

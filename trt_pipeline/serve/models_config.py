@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 from trt_pipeline.errors import ConfigError, ModelError, one_line
 from trt_pipeline.frozen import Frozen
-from trt_pipeline.publish.models_config import FOLDER_IN_SERVER
+from trt_pipeline.publish.layout import FOLDER_IN_SERVER, TRITON_FOLDER
 from trt_pipeline.serve.refusal import Code, RefusalError, invalid
 from trt_pipeline.serve.version_folders import LOADABLE, versions_below
 
-_NOT_MODELS = ("triton",)
 _PUBLISH_FIRST = "run trt-pipeline optimize NAME first"
 Platform = Literal["tensorflow", "onnxruntime"]
 _PLATFORMS = ("tensorflow", "onnxruntime")
@@ -127,7 +126,7 @@ def find(serving: Path) -> ServerConfig:
     """
     folders = sorted(serving.iterdir()) if serving.is_dir() else []
     found = {folder.name: folder for folder in folders
-             if not folder.name.startswith(".") and folder.name not in _NOT_MODELS and _loadable(folder)}
+             if not folder.name.startswith(".") and folder.name != TRITON_FOLDER and _loadable(folder)}
     if not found:
         raise ModelError(f"no model below {serving}: {_PUBLISH_FIRST}")
     return of_folders(found).model_copy(update={"source": serving.resolve()})

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from trt_pipeline.backends.base import Array
-from trt_pipeline.model.contract import Contract, SignatureContract, TensorContract
+from trt_pipeline.model.contract import PREDICT_METHOD, Contract, SignatureContract, TensorContract
 from trt_pipeline.serve.refusal import Code, RefusalError
 
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ")
 _DTYPES = {"float": "float32", "double": "float64"}
 _LONGEST = 300
-_PREDICT = "tensorflow/serving/predict"
 
 
 class OnnxSession:
@@ -59,7 +58,7 @@ class OnnxSession:
     def _contract(self, signature: str, size: int) -> Contract:
         session = self._session
         whole = SignatureContract(
-            name=signature, method_name=_PREDICT,
+            name=signature, method_name=PREDICT_METHOD,
             inputs={tensor.name: _tensor(tensor) for tensor in session.get_inputs()},
             outputs={tensor.name: _tensor(tensor) for tensor in sorted(session.get_outputs(), key=lambda t: t.name)})
         return Contract(tags=("serve",), signatures={signature: whole}, assets={}, extra_assets={}, tables=0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 from collections.abc import Callable
@@ -10,8 +9,10 @@ from typing import Any, TypeVar
 
 from google.protobuf.json_format import MessageToDict
 
+from trt_pipeline.model.contract import DEFAULT_SIGNATURE
 from trt_pipeline.serve import json_body, json_examples, json_predict, routes
-from trt_pipeline.serve.core import DEFAULT_SIGNATURE, Core
+from trt_pipeline.serve.core import Core
+from trt_pipeline.serve.off_loop import off_loop
 from trt_pipeline.serve.refusal import Code, RefusalError, error_body, invalid
 from trt_pipeline.serve.routes import Route
 from trt_pipeline.serve.store import Spec
@@ -45,17 +46,17 @@ async def _answer(core: Core, route: Route, body: bytes) -> bytes:
         return _status(core, route)
     if route.verb == "metadata":
         return _metadata(core, route)
-    document = await _off_loop(len(body), json_body.read, body)
+    document = await _parsing(len(body), json_body.read, body)
     if route.verb == "predict":
         return await _predict(core, route, document, len(body))
     name = json_body.signature_name(document)
-    examples = await _off_loop(len(body), json_examples.read, document)
+    examples = await _parsing(len(body), json_examples.read, document)
     with core.lease(_spec(route)) as servable:
         if route.verb == "classify":
             classes = await core.classify(servable, name, examples)
-            return await _off_loop(len(body), json_examples.write_classes, classes)
+            return await _parsing(len(body), json_examples.write_classes, classes)
         values = await core.regress(servable, name, examples)
-    return await _off_loop(len(values), json_examples.write_values, values)
+    return await _parsing(len(values), json_examples.write_values, values)
 
 
 async def _predict(core: Core, route: Route, document: dict[str, Any], size: int) -> bytes:
@@ -64,9 +65,9 @@ async def _predict(core: Core, route: Route, document: dict[str, Any], size: int
         signature = servable.contract.signatures.get(name or DEFAULT_SIGNATURE)
         if signature is None:
             raise invalid(f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def')
-        feeds = await _off_loop(size, json_predict.read, document, signature)
+        feeds = await _parsing(size, json_predict.read, document, signature)
         outputs = await core.predict(servable, signature.name, feeds)
-    return await _off_loop(sum(array.size for array in outputs.values()), json_predict.write, document, outputs)
+    return await _parsing(sum(array.size for array in outputs.values()), json_predict.write, document, outputs)
 
 
 def _status(core: Core, route: Route) -> bytes:
@@ -91,9 +92,9 @@ def _spec(route: Route) -> Spec:
     return Spec(route.name, route.version, route.label)
 
 
-async def _off_loop(size: int, work: Callable[..., _Result], *arguments: Any) -> _Result:
+async def _parsing(size: int, work: Callable[..., _Result], *arguments: Any) -> _Result:
     try:
-        return work(*arguments) if size < _LARGE else await asyncio.to_thread(work, *arguments)
+        return await off_loop(size >= _LARGE, work, *arguments)
     except RecursionError:
         raise invalid("JSON Parse error: lists or objects are nested too deeply") from None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -11,15 +9,14 @@ from typing import Any, Protocol
 
 from trt_pipeline.backends.base import Array
 from trt_pipeline.errors import PipelineError, one_line
-from trt_pipeline.model.contract import Contract, SignatureContract
-from trt_pipeline.model.saved_model import read_contract, read_meta_graph
-from trt_pipeline.publish.versions import MANIFEST
+from trt_pipeline.model.contract import DEFAULT_SIGNATURE, Contract, SignatureContract
+from trt_pipeline.model.saved_model import contract_of, read_meta_graph
+from trt_pipeline.publish import versions
 from trt_pipeline.serve.onnx_session import OnnxSession, signature_def
 from trt_pipeline.serve.refusal import Code, RefusalError, invalid, of_tensorflow
 from trt_pipeline.serve.tensorflow_session import TensorFlowSession
 
 _log = logging.getLogger(__name__)
-_DEFAULT_SIGNATURE = "serving_default"
 
 
 class Session(Protocol):
@@ -38,10 +35,10 @@ class Servable:
     """
 
     def __init__(self, name: str, version: int, folder: Path, contract: Contract, signature_defs: Mapping[str, Any],
-                 session: Session) -> None:
+                 session: Session, padding: Mapping[str, int]) -> None:
         self.name, self.version, self.folder = name, version, folder
         self.contract, self.signature_defs = contract, signature_defs
-        self.padding = _padding_of(folder)
+        self.padding = padding
         self._session = session
 
     def infer(self, signature: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -79,12 +76,13 @@ def load(name: str, version: int, folder: Path) -> Servable:
         RefusalError: NOT_FOUND, there is nothing to load; UNIMPLEMENTED, only Triton can; DATA_LOSS, the model is
             damaged; other codes as TensorFlow gives them.
     """
+    published = versions.manifest_in(folder) or {}
     try:
         for saved_model in (folder, folder / "model.savedmodel"):
             if (saved_model / "saved_model.pb").is_file():
-                return _load_saved_model(name, version, saved_model)
+                return _load_saved_model(name, version, saved_model, published)
         if (folder / "model.onnx").is_file():
-            return _load_onnx(name, version, folder)
+            return _load_onnx(name, version, folder, published)
     except Exception as error:
         refused = refusal_of(error)
         if refused.code == Code.INTERNAL and not isinstance(error, RefusalError):
@@ -107,36 +105,23 @@ def refusal_of(error: Exception) -> RefusalError:
     return of_tensorflow(error) or RefusalError(Code.INTERNAL, "internal error: see the server's log")
 
 
-def _load_saved_model(name: str, version: int, folder: Path) -> Servable:
-    contract = read_contract(folder)
-    definitions = dict(read_meta_graph(folder).signature_def)
+def _load_saved_model(name: str, version: int, folder: Path, published: Mapping[str, Any]) -> Servable:
+    meta_graph = read_meta_graph(folder)
+    contract, definitions = contract_of(folder, meta_graph), dict(meta_graph.signature_def)
     session = TensorFlowSession(folder, contract.tags, {key: definitions[key] for key in contract.signatures})
-    return Servable(name, version, folder, contract, definitions, session)
+    return Servable(name, version, folder, contract, definitions, session, _padding(published))
 
 
-def _load_onnx(name: str, version: int, folder: Path) -> Servable:
-    session = OnnxSession(folder / "model.onnx", _signature_of(folder))
+def _load_onnx(name: str, version: int, folder: Path, published: Mapping[str, Any]) -> Servable:
+    # Triton has no signatures: only the publication knows of which one the file was made.
+    session = OnnxSession(folder / "model.onnx", str(published.get("signature") or DEFAULT_SIGNATURE))
     definitions = {key: signature_def(value) for key, value in session.contract.signatures.items()}
-    return Servable(name, version, folder, session.contract, definitions, session)
+    return Servable(name, version, folder, session.contract, definitions, session, _padding(published))
 
 
-def _signature_of(folder: Path) -> str:
-    """The signature that an ONNX file was made of, where its publication says so; Triton itself has none."""
-    return str(_manifest(folder).get("signature") or _DEFAULT_SIGNATURE)
-
-
-def _padding_of(folder: Path) -> dict[str, int]:
-    told = _manifest(folder).get("padding")
+def _padding(published: Mapping[str, Any]) -> dict[str, int]:
+    told = published.get("padding")
     return {name: value for name, value in told.items() if type(value) is int} if isinstance(told, dict) else {}
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    """What the publication says of the version in ``folder``; of a SavedModel in Triton's repository, one above it."""
-    for file in (folder / MANIFEST, folder.parent / MANIFEST):
-        with contextlib.suppress(OSError, ValueError):
-            document = json.loads(file.read_text())
-            return document if isinstance(document, dict) else {}
-    return {}
 
 
 def check_inputs(signature: SignatureContract, definition: Any, given: Collection[str]) -> None:

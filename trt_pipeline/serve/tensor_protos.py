@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from trt_pipeline.backends.base import Array
+from trt_pipeline.serve.refusal import invalid
 
 _LARGEST = 2**31  # bytes; a message cannot hold more, so a larger tensor is one value said to fill it
 _FIELDS: dict[int, tuple[Any, str]] = {  # type -> what its field's values are in NumPy, and that field
@@ -57,6 +59,21 @@ def to_array(proto: tensor_pb2.TensorProto) -> Array:
     return flat.reshape(shape)
 
 
+def to_arrays(protos: Mapping[str, tensor_pb2.TensorProto]) -> dict[str, Array]:
+    """Each of ``protos`` by name.
+
+    Raises:
+        RefusalError: INVALID_ARGUMENT, one is no tensor.
+    """
+    arrays = {}
+    for name in sorted(protos):
+        try:
+            arrays[name] = to_array(protos[name])
+        except (ValueError, TypeError, OverflowError):
+            raise invalid(f"tensor parsing error: {name}") from None
+    return arrays
+
+
 def to_proto(array: Array) -> tensor_pb2.TensorProto:
     """``array`` in the typed field of its type, which is what TensorFlow Serving fills and its clients read.
 
@@ -86,9 +103,7 @@ def to_proto(array: Array) -> tensor_pb2.TensorProto:
 
 def _values(values: Any, kind: Any) -> Array:
     if kind is object:
-        flat = np.empty(len(values), object)
-        flat[:] = values
-        return flat
+        return np.array(list(values), object)
     if kind in (np.complex64, np.complex128):
         parts = np.array(values, np.float32 if kind is np.complex64 else np.float64)
         return parts[:len(parts) // 2 * 2].view(kind)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trt_pipeline.backends.base import Array
-from trt_pipeline.model.contract import WARM_UP
+from trt_pipeline.model.contract import DEFAULT_SIGNATURE
+from trt_pipeline.publish.warm_up import MOST_RECORDS, RECORDS
 from trt_pipeline.serve import example_protos
 from trt_pipeline.serve.refusal import Code, RefusalError, invalid
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from trt_pipeline.serve.servable import Servable
 
 _log = logging.getLogger(__name__)
-_MOST = 1000
 _EXAMPLES = "inputs"
 
 
@@ -28,16 +28,16 @@ def replay(servable: Servable) -> int:
         RefusalError: a record is damaged, of an unknown kind or fails, or there are more than 1000: TensorFlow Serving
             does not serve the version then.
     """
-    file = servable.folder / "assets.extra" / WARM_UP
+    file = servable.folder / RECORDS
     if not file.is_file():
         return 0
     count = 0
     for record in _records(str(file)):
         for signature, feeds in _requests(record, str(file)):
-            servable.infer(signature or "serving_default", feeds)
+            servable.infer(signature or DEFAULT_SIGNATURE, feeds)
         count += 1
-        if count > _MOST:
-            raise invalid(f"Number of warmup records exceeds the maximum ({_MOST}) at {file}")
+        if count > MOST_RECORDS:
+            raise invalid(f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {file}")
     _log.info("model %s version %d: %d warm-up records", servable.name, servable.version, count)
     return count
 
@@ -57,6 +57,8 @@ def _requests(record: bytes, file: str) -> Iterator[tuple[str, dict[str, Array]]
     from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
 
+    from trt_pipeline.serve import tensor_protos
+
     log = prediction_log_pb2.PredictionLog()
     try:
         log.ParseFromString(record)
@@ -67,7 +69,7 @@ def _requests(record: bytes, file: str) -> Iterator[tuple[str, dict[str, Array]]
         return
     request: Any = getattr(getattr(log, kind), "request", None)
     if kind == "predict_log":
-        yield request.model_spec.signature_name, _tensors(request)
+        yield request.model_spec.signature_name, tensor_protos.to_arrays(request.inputs)
     elif kind in ("classify_log", "regress_log"):
         yield request.model_spec.signature_name, {_EXAMPLES: _examples(request.input)}
     elif kind == "multi_inference_log":
@@ -77,17 +79,5 @@ def _requests(record: bytes, file: str) -> Iterator[tuple[str, dict[str, Array]]
         raise RefusalError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind} in {file}")
 
 
-def _tensors(request: Any) -> dict[str, Array]:
-    import tensorflow as tf
-
-    try:
-        return {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-    except (TypeError, ValueError):
-        raise invalid(f"tensor parsing error: {', '.join(sorted(request.inputs))}") from None
-
-
 def _examples(given: Any) -> Array:
-    examples = example_protos.serialized(given)
-    column = np.empty(len(examples), dtype=object)
-    column[:] = examples
-    return column
+    return np.array(example_protos.serialized(given), object)

@@ -11,7 +11,7 @@ from trt_pipeline.errors import InputError
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.model.contract import Contract, SignatureContract
 from trt_pipeline.publish import versions
-from trt_pipeline.publish.served import TRITON_FOLDER
+from trt_pipeline.publish.layout import TRITON_FOLDER
 from trt_pipeline.publish.triton import triton_name
 
 UNCHANGED = "native"

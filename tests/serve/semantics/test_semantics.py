@@ -2,7 +2,7 @@
 
 The preview server is judged, or, where the environment names one, a real tensorflow_model_server by the same tables::
 
-    python tests/serve/semantics/models.py /tmp/semantics
+    python tests/serve/semantics/semantics_models.py /tmp/semantics
     docker run --rm -p 8500:8500 -p 8501:8501 -v /tmp/semantics:/tmp/semantics tensorflow/serving:2.14.1 \\
         --model_config_file=/tmp/semantics/models.config \\
         --monitoring_config_file=/tmp/semantics/monitoring.config
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from tests.serve.semantics import models
+from tests.serve.semantics import semantics_models
 
 HERE = Path(__file__).parent
 REAL = "TF_SERVING_REST" in os.environ
@@ -65,7 +65,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     from trt_pipeline.serve.server import running
 
     folder = tmp_path_factory.mktemp("semantics")
-    with running(read(models.save_all(folder)), body_limit=BODY_LIMIT) as addresses:
+    with running(read(semantics_models.save_all(folder)), body_limit=BODY_LIMIT) as addresses:
         yield Served(addresses.rest.removeprefix("http://"), addresses.grpc, folder)
 
 
@@ -80,7 +80,7 @@ def channel(started: Served) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def served(started: Served, channel: Any) -> Served:
     """The server with the labels that the tables ask for, given as the documents say: when the versions are loaded."""
-    _called(channel, _reload(models.models_config(started.models, labels=True)))
+    _called(channel, _reload(semantics_models.models_config(started.models, labels=True)))
     return started
 
 
@@ -324,7 +324,7 @@ def _reload(config: str) -> Row:
 def test_reload(served: Served, channel: Any, row: Row) -> None:
     """In the table's order."""
     whole = {"all": False, "all with labels": True}
-    config = (models.models_config(served.models, whole[row["config"]]) if row["config"] in whole
+    config = (semantics_models.models_config(served.models, whole[row["config"]]) if row["config"] in whole
               else row["config"].replace("{models}", str(served.models)))
     if "code" in row:
         _judge_refusal(channel, row | _reload(config))

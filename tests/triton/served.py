@@ -1,4 +1,4 @@
-"""A model in Triton as a runner, so that the pipeline's own judge can judge it; and what it is judged against."""
+"""What Triton answers: judged by the pipeline, against the original; and asked for by tritonclient itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 
 from tests.triton.triton_server import Triton
 from trt_pipeline import api
-from trt_pipeline.backends.base import Array, Runner
+from trt_pipeline.backends.base import Array
+from trt_pipeline.client import connect
+from trt_pipeline.client.protocol import Spec
 from trt_pipeline.config import loader
 from trt_pipeline.config.schema import Config
 from trt_pipeline.model.contract import Contract
@@ -20,35 +22,12 @@ from trt_pipeline.parity import reference as references
 from trt_pipeline.parity.cases import cases
 from trt_pipeline.parity.judge import Verdict, judge
 from trt_pipeline.parity.reference import Reference
-from trt_pipeline.publish.triton import triton_name
 from trt_pipeline.samples.store import Samples
+from trt_pipeline.served import endpoint
+from trt_pipeline.served.runner import ServedRunner
 from trt_pipeline.stages import plan
 
 DATA_TYPES = {"float32": "FP32", "int32": "INT32", "int64": "INT64", "string": "BYTES"}
-
-
-class ServedRunner(Runner):
-    """Answers from the models that ``name`` was published as."""
-
-    def __init__(self, contract: Contract, signatures: tuple[str, ...], name: str, server: Triton,
-                 protocol: str) -> None:
-        super().__init__(contract)
-        self.models = {signature: triton_name(name, signature, list(signatures)) for signature in signatures}
-        self.server, self.protocol = server, protocol
-
-    def activate_impl(self) -> None:
-        self._client = client(self.server, self.protocol)
-
-    def infer_impl(self, signature: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        known = self.contract.signatures[signature]
-        got = ask(self._client, self.models[signature], {
-            name: (value[:, None] if value.ndim == 1 else value, known.inputs[name].dtype)
-            for name, value in feeds.items()})
-        # Triton has no row without an axis: one value a row comes as [batch, 1].
-        return {name: value.reshape(value.shape[:len(known.outputs[name].shape or ())]) for name, value in got.items()}
-
-    def deactivate_impl(self) -> None:
-        self._client.close()
 
 
 def client(server: Triton, protocol: str) -> Any:
@@ -82,9 +61,12 @@ class Original:
     reference: Reference
     answers: Path
 
-    def judge(self, runner: Runner, precision: str) -> Verdict:
-        """The verdict of the configuration's gate."""
-        with runner:
+    def judge(self, server: Triton, protocol: str, precision: str) -> Verdict:
+        """The verdict of the configuration's gate on what ``server`` answers over ``protocol``, grpc or http."""
+        address = f"triton+{protocol}://{getattr(server, protocol)}"
+        with connect(address) as connected:
+            found = endpoint.find(connected, Spec(self.config.name), self.contract, self.signatures, self.signatures)
+        with ServedRunner(self.contract, address, found, timeout=60) as runner:
             return judge(runner, self.reference, self.answers, self.samples, self.config.gate, precision)
 
 
