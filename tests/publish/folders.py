@@ -32,9 +32,8 @@ def made(folder: Path, content: str, kind: ArtifactKind = "savedmodel", host_mb:
     plain = candidate("tensorflow/fp32", ratio(5.0), kind=kind, verdict=judged(error=0.001))
     assert plain.artifact
     assert plain.benchmark
-    held = {"gpu_memory_mb": gpu_mb} if "gpu_memory_mb" in type(plain.benchmark).model_fields else {}
     return plain.model_copy(update={
-        "benchmark": plain.benchmark.model_copy(update={"peak_memory_mb": host_mb, **held}),
+        "benchmark": plain.benchmark.model_copy(update={"peak_memory_mb": host_mb, "gpu_memory_mb": gpu_mb}),
         "artifact": plain.artifact.model_copy(update={
             "files": {of.name: FILES[kind] if kind == "onnx" else "model"}, **artifact})})
 

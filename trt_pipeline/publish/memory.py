@@ -39,7 +39,7 @@ def of_candidate(candidate: CandidateResult, candidates: Iterable[CandidateResul
     """The figures of ``candidate``; of the original among ``candidates`` where it was not timed itself."""
     for other in (candidate, *(c for c in candidates if c.name == ORIGINAL)):
         if timed := other.benchmark:
-            gpu: float | None = getattr(timed, "gpu_memory_mb", None)
+            gpu = timed.gpu_memory_mb
             return Memory(host=round(timed.peak_memory_mb, 1) or None, gpu=gpu and round(gpu, 1),
                           of_original=other.name != candidate.name)
     return Memory()
