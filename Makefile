@@ -87,7 +87,8 @@ LOCK := uv pip compile --universal --python-version 3.10 --fork-strategy fewest 
 	--no-header --no-annotate --no-strip-extras
 
 lock: ## Make requirements.lock and the locks of the environments anew (needs uv)
-	$(LOCK) pyproject.toml --constraint constraints.txt --extra dev --extra serving --output-file requirements.lock
+	$(LOCK) pyproject.toml --constraint constraints.txt --extra dev --extra serving --extra cluster --extra mlflow --extra docs \
+		--output-file requirements.lock
 	$(LOCK) tests/environments/tensorflow-2.17.in --output-file tests/environments/tensorflow-2.17.lock
 	$(LOCK) tests/environments/tensorflow-2.21.in --output-file tests/environments/tensorflow-2.21.lock
 	$(LOCK) tests/environments/tensorrt-8.5.in --output-file tests/environments/tensorrt-8.5.lock
