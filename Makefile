@@ -12,7 +12,7 @@ BIN   := $(VENV)/bin
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install environments optimize sweep serve inspect doctor test test-fast lint bench lock clean clean-all
+.PHONY: help install environments optimize sweep serve inspect doctor test test-fast lint bench docs lock clean clean-all
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ lint: $(READY) ## Ruff and mypy
 bench: $(READY) ## ResNet50 and a BERT-base encoder against the original: the figures of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+docs: $(READY) ## The documentation as a site in site/, every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo "site/index.html written"
+
 # uv writes no addresses into a lock unless it is asked to. Extras stay: without, pip misses the pin of what asks for one.
 LOCK := uv pip compile --universal --python-version 3.10 --fork-strategy fewest --generate-hashes \
 	--no-header --no-annotate --no-strip-extras
@@ -95,7 +98,7 @@ lock: ## Make requirements.lock and the locks of the environments anew (needs uv
 	$(LOCK) tests/environments/tensorrt-11.in --output-file tests/environments/tensorrt-11.lock
 
 clean: ## Remove run folders and publications
-	rm -rf artifacts serving build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf artifacts serving build site .mypy_cache .pytest_cache .ruff_cache
 
 clean-all: clean ## Remove the environments too
 	rm -rf $(VENV) .venv-tf* .venv-trt* *.egg-info

@@ -8,6 +8,8 @@ Importing this package imports no TensorFlow, ONNX Runtime or TensorRT: each loa
 """
 
 from trt_pipeline.api import benchmark, calibrate, convert, finalize, inspect, optimize, sweep, validate, verify
+from trt_pipeline.cluster.settings import Cluster
+from trt_pipeline.config.candidates import CandidateSpec
 from trt_pipeline.config.schema import Config, Limits, SampleSources, Target
 from trt_pipeline.errors import (
     ConfigError,
@@ -23,7 +25,8 @@ from trt_pipeline.errors import (
     UnreachableError,
     Unsupported,
 )
-from trt_pipeline.parity.tolerance import Close, Gate, Match, OutputGate, TopK
+from trt_pipeline.figures import Bound
+from trt_pipeline.parity.tolerance import Close, Gate, Match, MetricBound, OutputGate, TopK
 from trt_pipeline.results import CandidateResult, Publication
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.samples.profiles import Extent
@@ -32,9 +35,9 @@ from trt_pipeline.served.verify import ServedResult
 __version__ = "0.1.0"
 
 __all__ = [
-    "CandidateResult", "Close", "Config", "ConfigError", "Extent", "Gate", "GateError", "InputError", "Limits", "Match",
-    "MissingError", "ModelChangedError", "ModelError", "OutputError", "OutputGate", "PipelineError", "Publication",
-    "RequestError", "RunResult", "SampleSources", "SamplesError", "ServedResult", "Target", "TopK", "UnreachableError",
-    "Unsupported",
+    "Bound", "CandidateResult", "CandidateSpec", "Close", "Cluster", "Config", "ConfigError", "Extent", "Gate",
+    "GateError", "InputError", "Limits", "Match", "MetricBound", "MissingError", "ModelChangedError", "ModelError",
+    "OutputError", "OutputGate", "PipelineError", "Publication", "RequestError", "RunResult", "SampleSources",
+    "SamplesError", "ServedResult", "Target", "TopK", "UnreachableError", "Unsupported",
     "benchmark", "calibrate", "convert", "finalize", "inspect", "optimize", "sweep", "validate", "verify",
 ]

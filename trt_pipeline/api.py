@@ -7,8 +7,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from trt_pipeline import client, inspection, interpreter
 from trt_pipeline.backends import BACKENDS
@@ -18,13 +21,17 @@ from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.calibration import ranges as ranges_file
 from trt_pipeline.calibration.ranges import Method, RangesFile
 from trt_pipeline.candidate import Candidate, describe, described, open_candidate
+from trt_pipeline.ci.gate import Checks
 from trt_pipeline.client.protocol import Spec
+from trt_pipeline.cluster.settings import Cluster
 from trt_pipeline.config import loader
-from trt_pipeline.config.schema import CalibrationSettings, Config, Limits, SampleSources, candidates_of
+from trt_pipeline.config.candidates import CandidateSpec, candidates_of
+from trt_pipeline.config.schema import CalibrationSettings, Config, Limits, SampleSources
 from trt_pipeline.environment import environment
 from trt_pipeline.errors import ConfigError, ModelError, OutputError, PipelineError, Unsupported
-from trt_pipeline.finalizing import finish, kit
+from trt_pipeline.finalizing import finish, kit, whole_run
 from trt_pipeline.inspection import Inspection
+from trt_pipeline.metrics.function import Functions
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.parity.reference import Reference
@@ -39,7 +46,8 @@ from trt_pipeline.served.runner import ServedRunner
 from trt_pipeline.served.verify import ServedResult
 from trt_pipeline.served.verify import verify as replay
 from trt_pipeline.stages import jobs, plan, worker
-from trt_pipeline.stages.observer import Observer
+from trt_pipeline.stages.judges import Judges
+from trt_pipeline.stages.observer import Observer, watching
 from trt_pipeline.stages.run import ARTIFACTS, run
 from trt_pipeline.stages.worker import WorkerFailed
 from trt_pipeline.suggest import did_you_mean
@@ -49,6 +57,8 @@ _A_DAY = 86400
 
 def optimize(config: str | Path | Config, *, backends: Sequence[str] = (), precisions: Sequence[str] = (),
              output: str | Path = ARTIFACTS, fresh: bool = False, again: bool = False,
+             metrics: Functions | None = None, labels: Any = None,
+             executor: Literal["local", "ray"] | Cluster = "local", checks: Checks | None = None,
              observer: Observer | None = None) -> RunResult:
     """Judge every candidate and publish the best for each target.
 
@@ -58,24 +68,42 @@ def optimize(config: str | Path | Config, *, backends: Sequence[str] = (), preci
         output: folder of run folders and kept stage results.
         fresh: repeat every stage, kept or not.
         again: publish even what is the newest version already.
+        metrics, labels: your own functions of a candidate's outputs and these labels, by name, besides those of the
+            configuration; as docs/metrics.md says.
+        executor: where candidates are judged: in workers of this machine, one after the other, or on a Ray cluster.
+        checks: what continuous integration asks besides (`ci.gate`); where it is missed, nothing is published.
+        observer: who is told how it goes; bars in terminals and notebooks by default.
 
     Raises:
         InputError: the config, model, samples or a folder is wrong.
         MissingError: this machine lacks what a stage needs.
     """
-    return run(_config(config), backends=list(backends), precisions=list(precisions), output=Path(output),
-               fresh=fresh, again=again, observer=observer)
+    with _judges(executor) as judges, watching(observer) as told:
+        return run(_config(config), backends=list(backends), precisions=list(precisions), output=Path(output),
+                   fresh=fresh, again=again, observer=told, judges=judges,
+                   checks=checks, functions=metrics, labels=labels)
 
 
 def sweep(model: str | Path | Config, *, backends: Sequence[str] = (), precisions: Sequence[str] = (),
+          candidates: Sequence[str | CandidateSpec] = (), batch_sizes: Sequence[int] = (),
+          duration_s: float | None = None,
           samples: str | None = None, calibration: str | None = None, gate: Gate | None = None,
-          output: str | Path = ARTIFACTS, fresh: bool = False, observer: Observer | None = None) -> RunResult:
-    """Judge every candidate and publish nothing.
+          early_stopping: bool = True, output: str | Path = ARTIFACTS, fresh: bool = False,
+          signatures: Sequence[str] = (), metrics: Functions | None = None, labels: Any = None,
+          executor: Literal["local", "ray"] | Cluster = "local", checks: Checks | None = None,
+          observer: Observer | None = None) -> RunResult:
+    """Judge every candidate and publish nothing; what came of it can be published (`CandidateResult.publish`).
 
     Args:
         model: a configuration, as for `optimize`; or a SavedModel folder, and then ``samples``.
+        candidates: these instead of the configuration's: ``backend/precision`` or a `CandidateSpec` each.
+        backends, precisions: limit the candidates to these.
+        batch_sizes, duration_s: time candidates at these, besides the objective's, and so long at each.
         samples, calibration: sample sources (see `samples.sources`) of a bare SavedModel.
         gate: bounds that replace the configuration's.
+        signatures: only these, instead of the configuration's.
+        early_stopping: time a candidate no further once another is as close to the original and surely faster.
+        metrics, labels, output, fresh, executor, checks, observer: as for `optimize`.
     """
     if isinstance(model, (str, Path)) and (Path(model) / "saved_model.pb").is_file():
         if samples is None:
@@ -89,10 +117,21 @@ def sweep(model: str | Path | Config, *, backends: Sequence[str] = (), precision
                           "or name a SavedModel")
     else:
         config = _config(model)
-    if gate:
-        config = config.model_copy(update={"gate": gate})
-    return run(config, backends=list(backends), precisions=list(precisions), output=Path(output), fresh=fresh,
-               publishing=False, observer=observer)
+    timing = config.benchmark.model_dump() | {"early_stopping": early_stopping}
+    if batch_sizes:
+        timing["batch_sizes"] = {*batch_sizes, config.objective_batch}
+    if duration_s is not None:
+        timing["duration_s"] = duration_s
+    changes: dict[str, Any] = {"benchmark": timing} | ({"gate": gate} if gate else {})
+    if signatures:
+        changes["signatures"] = tuple(signatures)
+    if candidates:
+        changes["candidates"] = tuple(candidates)
+    config = _changed(config, changes)
+    with _judges(executor) as judges, watching(observer) as told:
+        return run(config, backends=list(backends), precisions=list(precisions), output=Path(output), fresh=fresh,
+                   publishing=False, observer=told, judges=judges,
+                   checks=checks, functions=metrics, labels=labels)
 
 
 def inspect(model: str | Path, tags: Sequence[str] = ("serve",), *, coverage: bool = False,
@@ -344,6 +383,33 @@ def finalize(candidate: str | Path, output: str | Path, *, reference: str | Path
         return finish.finish(made, packed, folder, _parent_made(target), original, own, limits or Limits(), progress)
 
 
+def finalize_run(run: str | Path, output: str | Path, *, reference: str | Path | None = None,
+                 python: str | Path | None = None, limits: Limits | None = None, checks: Checks | None = None,
+                 observer: Observer | None = None) -> RunResult:
+    """Finish every candidate of a run that waits for a GPU, on this one, as `finalize` does; nothing is published.
+
+    Args:
+        run: a run's folder, or that of a model's runs (``artifacts/NAME``), of which the newest is taken.
+        output: the new folder of the finished run: candidates, report.json, report.html.
+        reference: the original; the model that the run was of, where it is here unchanged, by default.
+        checks: what is asked of these candidates.
+
+    Raises:
+        InputError: there is no run, nothing in it waits, or ``output`` exists.
+        MissingError: this machine lacks what all of them need.
+    """
+    folder = whole_run.find(Path(run))
+    if folder is None:
+        raise ModelError(f"{run} is no run and has none: name a run's folder, such as artifacts/NAME")
+    original = Path(reference) if reference else whole_run.original(whole_run.read(folder))
+
+    def one(candidate: Path, target: Path) -> CandidateResult:
+        return finalize(candidate, target, reference=original, python=python, limits=limits)
+
+    with watching(observer) as told:
+        return whole_run.finish(folder, _parent_made(Path(output)), one, told, checks)
+
+
 def verify(config: str | Path | Config, served: str, *, model: str | None = None, version: int | None = None,
            label: str | None = None, signatures: Sequence[str] = (), precision: str | None = None, requests: int = 100,
            timeout: float = 60.0, limits: Limits | None = None,
@@ -430,6 +496,25 @@ class _Opened:
                          gate=gate, padding=self.config.padding, profiles=(), benchmark=self.config.benchmark)
         kit.write(packed, folder, answers, self.validation.folders,
                   self.calibration.folders if self.calibration else {})
+
+
+def _judges(executor: Literal["local", "ray"] | Cluster) -> AbstractContextManager[Judges | None]:
+    """Who judges candidates; None for workers of this machine."""
+    if executor == "local":
+        return contextlib.nullcontext()
+    if executor != "ray" and not isinstance(executor, Cluster):
+        raise ConfigError(f"no executor '{executor}': there are local and ray")
+    from trt_pipeline.cluster.judges import connected
+
+    return connected(executor if isinstance(executor, Cluster) else Cluster())
+
+
+def _changed(config: Config, changes: dict[str, Any]) -> Config:
+    """``config`` with ``changes``, checked as a whole. Raises ConfigError where they do not go together."""
+    try:
+        return Config.model_validate({name: getattr(config, name) for name in type(config).model_fields} | changes)
+    except ValidationError as error:
+        raise ConfigError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
 
 
 def _config(given: str | Path | Config) -> Config:

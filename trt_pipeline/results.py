@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import PrivateAttr
 
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.benchmarking.interleaved import BenchmarkResult
+from trt_pipeline.errors import InputError
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.islands.islands import Islands
 from trt_pipeline.parity.judge import Verdict
+
+if TYPE_CHECKING:
+    from trt_pipeline.run_result import RunResult
 
 Status = Literal["ok", "rejected", "failed", "unsupported", "pending-gpu"]
 
@@ -32,12 +39,33 @@ class Trade(Frozen):
     benchmark_before: BenchmarkResult | None = None
 
 
+class _RunLink:
+    """The run that a candidate is of. Nothing that is compared, copied deeply or pickled with the candidate."""
+
+    def __init__(self, run: RunResult | None = None) -> None:
+        self.run = run
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _RunLink)
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __deepcopy__(self, known: object) -> _RunLink:
+        return self
+
+    def __reduce__(self) -> tuple[type[_RunLink], tuple[()]]:
+        return _RunLink, ()
+
+
 class CandidateResult(Frozen):
     """One candidate: ``status`` is `ok` when it passed its gate, whatever its speed."""
 
     name: str
     backend: str
     precision: str
+    options: dict[str, Any] = {}
+    """What it was converted with beyond the backend's options in the configuration."""
     status: Status
     reason: str = ""
     artifact: Artifact | None = None
@@ -51,6 +79,25 @@ class CandidateResult(Frozen):
     stages: tuple[StageCost, ...] = ()
     interpreter: Interpreter | None = None
     """What made and ran it, where that was not the run's own interpreter (`RunResult.environment`)."""
+    metrics: dict[str, float] = {}
+    """Metrics of the user's own that have a value; an estimate where ``verdict.estimate`` is set."""
+    _link: _RunLink = PrivateAttr(default_factory=_RunLink)
+
+    def of(self, run: RunResult) -> CandidateResult:
+        """This candidate as one of ``run``."""
+        copied = self.model_copy()
+        copied._link = _RunLink(run)
+        return copied
+
+    def publish(self, folder: str | Path, *, again: bool = False) -> tuple[Publication, ...]:
+        """As `RunResult.publish`, for a candidate that was got from a run.
+
+        Raises:
+            InputError: it is of no run, but read from a result.json, say.
+        """
+        if self._link.run is None:
+            raise InputError(f"{self.name} is not known to be of a run: get it from one, as by run.candidate('NAME')")
+        return self._link.run.publish(self.name, folder, again=again)
 
     @property
     def low_share(self) -> float | None:

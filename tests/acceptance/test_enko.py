@@ -185,6 +185,18 @@ def test_again_takes_seconds_and_publishes_nothing_new(result: RunResult, comman
     assert [p.name for p in (folder / "serving/enko").iterdir()] == ["1"]
 
 
+def test_the_example_sweeps_two_models_and_publishes_the_best_of_each(result: RunResult, folder: Path) -> None:
+    serving = folder / "swept"
+    swept = subprocess.run([sys.executable, "examples/sweep.py", "--serving", serving, "--output", folder / "artifacts",
+                            "--seconds", "0.3"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert swept.returncode == 0, swept.stderr
+    assert swept.stdout.count("* the best by ") == 2
+    assert re.search(r"^tensorflow/bf16 is not the best: rejected: translate.outputs", swept.stdout, re.M)
+    assert (serving / "triton/enko/1/model.onnx").is_file()
+    assert (serving / "demo/1/saved_model.pb").is_file()
+    assert len((ROOT / "examples/sweep.py").read_text().splitlines()) <= 40
+
+
 def test_run_prints_what_saved_model_cli_prints() -> None:
     arguments = ["input=[[261,145,178,1,0,0,0]]"]
     ours = trt_pipeline("run", "models/enko/1", "--signature", "translate", "--input-expr", *arguments)

@@ -27,8 +27,7 @@ from trt_pipeline.errors import Unsupported
 from trt_pipeline.model import saved_model
 from trt_pipeline.results import CandidateResult
 from trt_pipeline.run_result import RunResult
-from trt_pipeline.stages import run as stages
-from trt_pipeline.stages import worker
+from trt_pipeline.stages import judging, worker
 from trt_pipeline.stages.worker import Outcome
 
 CULPRIT = "layer_4"
@@ -39,9 +38,9 @@ INT8 = ("onnxruntime/int8", *(() if onednn.why_not() else ("tensorflow/int8",)))
 @pytest.fixture(scope="module")
 def _only_some_are_timed() -> Any:
     """Timing starts two processes a candidate, which costs more than all else here: one candidate shows it."""
-    timed = stages._Run._time
+    timed = judging.Judging._time
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages._Run, "_time", lambda self, row: timed(self, row) if row.name == INT8[0] else None)
+        patch.setattr(judging.Judging, "_time", lambda self, row: timed(self, row) if row.name == INT8[0] else None)
         yield
 
 

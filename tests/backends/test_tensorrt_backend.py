@@ -28,8 +28,7 @@ from trt_pipeline.parity.cases import Case
 from trt_pipeline.publish import servers
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.samples import store
-from trt_pipeline.stages import jobs, worker
-from trt_pipeline.stages import run as stages_run
+from trt_pipeline.stages import jobs, judging, worker
 
 DEMO = ROOT / "models/demo/1"
 DATA = ROOT / "calibration_data"
@@ -44,7 +43,7 @@ def _no_gpu() -> Iterator[None]:
     """Where there is one, it is hidden."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-        patch.setattr(stages_run, "gpu_models", lambda: "")
+        patch.setattr(judging, "gpu_models", lambda: "")
         yield
 
 

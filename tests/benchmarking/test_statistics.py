@@ -20,8 +20,9 @@ def rounds(scale: float = 1.0, seed: int = 0, drift: np.ndarray | None = None) -
 def test_percentiles_of_a_hundred_and_one_requests() -> None:
     seconds = np.arange(101)[::-1] / 1000  # 0 to 100 ms, so that percentile n is n ms
     found = latency(seconds, batch_size=4)
-    assert found.model_dump() == pytest.approx(
+    assert found.model_dump(exclude={"quantiles"}) == pytest.approx(
         {"requests": 101, "p50": 50.0, "p90": 90.0, "p99": 99.0, "throughput": 4 * 101 / 5.05})
+    assert found.quantiles == pytest.approx(np.arange(0, 102.5, 2.5))
 
 
 def test_percentiles_lie_between_requests_where_they_must() -> None:
@@ -31,7 +32,8 @@ def test_percentiles_lie_between_requests_where_they_must() -> None:
 
 
 def test_one_request_is_every_percentile() -> None:
-    assert latency(np.array([0.004]), batch_size=8) == Latency(requests=1, p50=4, p90=4, p99=4, throughput=2000)
+    assert latency(np.array([0.004]), batch_size=8) == Latency(requests=1, p50=4, p90=4, p99=4, throughput=2000,
+                                                               quantiles=(4,) * 41)
 
 
 @pytest.mark.parametrize("metric", METRICS)

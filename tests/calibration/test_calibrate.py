@@ -133,6 +133,10 @@ def test_what_is_quantized_has_a_range(net: Path, calibrated: Calibrate) -> None
     only = {name for name in one.extents if name not in one.ranges}
     assert any("Conv2D" in name for name in only) and any("BatchNorm" in name for name in only)
     assert any("Sigmoid" in name for name in only)
+    for shown in made.histograms:
+        assert (shown.low, shown.high) == one.extents[shown.tensor] and shown.range == one.ranges[shown.tensor]
+        assert len(shown.counts) == 48 and shown.clipped == 0
+    assert len(made.histograms) == sum(name in one.extents for name in one.ranges)
 
 
 def test_tensors_in_a_loop_are_measured_and_what_never_ran_is_not(loop: Path, calibrated: Calibrate) -> None:

@@ -127,7 +127,7 @@ def test_mse_finds_about_the_least_error(seed: int) -> None:
     values = np.unique(data)
     lows, highs = [v for v in values if v <= 0][:60] or [values[0]], [v for v in values if v >= 0][-60:]
     pairs = np.array([(a, b) for a, b in itertools.product(lows, highs) if a <= b], np.float64)
-    best = methods._Error(methods._cells(made))(pairs[:, 0], pairs[:, 1]).min()
+    best = methods._Error(methods.cells_of(made))(pairs[:, 0], pairs[:, 1]).min()
     assert found <= best * 1.01
 
 

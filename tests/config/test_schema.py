@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from trt_pipeline.config.schema import BackendSettings, Config, SampleSources, Target, candidates_of
+from trt_pipeline.config.candidates import candidates_of
+from trt_pipeline.config.schema import BackendSettings, Config, SampleSources, Target
 from trt_pipeline.errors import ConfigError
 
 LEAST: dict[str, Any] = {"name": "demo", "model": "models/demo/1", "samples": {"validation": "v.npz"}}
@@ -133,14 +134,36 @@ def test_one_source_of_samples_does_for_all_signatures_or_each_has_its_own() -> 
 
 
 def test_candidates_are_all_pairs_without_the_original() -> None:
-    found = candidates_of([], [])
+    found = [candidate.name for candidate in candidates_of([], [])]
     assert {"tensorflow/fp32", "tensorflow/bf16", "onnxruntime/fp32", "onnxruntime/int8"} <= set(found)
     assert not any(name.startswith("original") for name in found)
 
 
 def test_candidates_are_limited_by_name() -> None:
-    assert candidates_of(["onnxruntime"], []) == ("onnxruntime/fp32", "onnxruntime/fp16", "onnxruntime/int8")
-    assert candidates_of(["tensorflow", "onnxruntime"], ["int8"]) == ("tensorflow/int8", "onnxruntime/int8")
+    def names(*limits: list[str]) -> list[str]:
+        return [candidate.name for candidate in candidates_of(*limits)]
+
+    assert names(["onnxruntime"], []) == ["onnxruntime/fp32", "onnxruntime/fp16", "onnxruntime/int8"]
+    assert names(["tensorflow", "onnxruntime"], ["int8"]) == ["tensorflow/int8", "onnxruntime/int8"]
+
+
+def test_candidates_with_options_of_their_own() -> None:
+    given = ["tensorflow/fp32", {"backend": "onnxruntime", "precision": "int8", "label": "all", "batch_sizes": [1, 4]}]
+    config = Config.model_validate(LEAST | {"candidates": given})
+    assert [candidate.name for candidate in config.candidates] == ["tensorflow/fp32", "onnxruntime/int8:all"]
+    assert config.model_dump(mode="json")["candidates"] == given
+    assert Config.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(("candidate", "text"), [
+    ({"backend": "tensorflow", "precision": "fp23"}, "has no precision 'fp23'"),
+    ("tensorflow/fp32", "two candidates are called tensorflow/fp32: give one of them a label"),
+    ({"backend": "tensorflow", "precision": "bf16", "label": "a/b"}, "should match pattern"),
+    ({"backend": "tensorflow", "precision": "bf16", "batch_sizes": [0]}, "whole numbers from 1 on"),
+])
+def test_candidates_that_cannot_be(candidate: object, text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
+        Config.model_validate(LEAST | {"candidates": ["tensorflow/fp32", candidate]})
 
 
 @pytest.mark.parametrize(("backends", "precisions", "text"), [

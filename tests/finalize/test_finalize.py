@@ -21,7 +21,7 @@ from trt_pipeline.model.contract import differences
 from trt_pipeline.results import CandidateResult
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.samples.profiles import Extent
-from trt_pipeline.stages import run as stages_run
+from trt_pipeline.stages import judging
 
 pytestmark = pytest.mark.slow
 DEMO = ROOT / "models/demo/1"
@@ -41,7 +41,7 @@ def pending(folder: Path) -> RunResult:
     config = quick_demo(folder / "serving", backends={"tf-trt": {"options": {"calibrator": "tensorrt"}}})
     with pytest.MonkeyPatch.context() as patch:
         hide_gpu(patch)
-        patch.setattr(stages_run, "gpu_models", lambda: "")
+        patch.setattr(judging, "gpu_models", lambda: "")
         return api.sweep(config, backends=["tf-trt"], precisions=["fp16", "int8"], output=folder / "artifacts")
 
 
@@ -74,7 +74,7 @@ def test_without_a_gpu_candidates_are_pending(pending: RunResult) -> None:
 def test_accepted_estimates_are_published_for_servers_with_a_gpu(pending: RunResult, folder: Path, tmp_path: Path,
                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     hide_gpu(monkeypatch)
-    monkeypatch.setattr(stages_run, "gpu_models", lambda: "")
+    monkeypatch.setattr(judging, "gpu_models", lambda: "")
     targets = [{"kind": "tf-serving", "version": version} for version in ("2.14", "2.14.1-gpu")]
     config = quick_demo(tmp_path, accept_estimates=True, targets=targets,
                         backends={"tf-trt": {"options": {"calibrator": "tensorrt"}}})
@@ -87,7 +87,7 @@ def test_a_gpu_that_tensorflow_cannot_use_leaves_candidates_pending(pending: Run
                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver is there and the libraries are not."""
     hide_gpu(monkeypatch)
-    monkeypatch.setattr(stages_run, "gpu_models", lambda: "a GPU")
+    monkeypatch.setattr(judging, "gpu_models", lambda: "a GPU")
     config = quick_demo(tmp_path, backends={"tf-trt": {"options": {"calibrator": "tensorrt"}}})
     run = api.sweep(config, backends=["tf-trt"], precisions=["fp16"], output=folder / "artifacts")
     assert run.candidate("tf-trt/fp16").status == "pending-gpu"
@@ -182,7 +182,7 @@ def test_tensorrt_calibrates_itself(pending: RunResult, gpu: Gpu, tmp_path: Path
 def test_a_run_on_a_gpu_finalizes_by_itself(pending: RunResult, folder: Path, gpu: Gpu,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     if gpu.pretended:
-        monkeypatch.setattr(stages_run, "gpu_models", lambda: "a GPU")
+        monkeypatch.setattr(judging, "gpu_models", lambda: "a GPU")
     config = quick_demo(folder / "serving", targets=[{"kind": "tf-serving", "version": "2.14.1-gpu"}])
     gpu.forget()
     run = api.optimize(config, backends=["tf-trt"], precisions=["fp32"], output=folder / "artifacts")

@@ -32,8 +32,7 @@ from trt_pipeline.results import CandidateResult
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.samples import store
 from trt_pipeline.samples.profiles import Extent
-from trt_pipeline.stages import jobs
-from trt_pipeline.stages import run as stages_run
+from trt_pipeline.stages import jobs, judging
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).resolve().parent
@@ -51,7 +50,7 @@ def engines(gpu: Gpu) -> Iterator[Gpu]:
         if gpu.pretended:
             patch.setenv("TRT_SHIM_PRETENDING", str(ROOT / "tests/tftrt_shim/pretend/sitecustomize.py"))
             patch.setenv("PYTHONPATH", str(HERE / "pretended_tensorrt"))
-            patch.setattr(stages_run, "gpu_models", lambda: "pretended")
+            patch.setattr(judging, "gpu_models", lambda: "pretended")
         yield gpu
 
 

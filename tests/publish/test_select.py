@@ -97,7 +97,7 @@ def test_every_signature_s_interval_must_be_above_one() -> None:
 def test_the_batch_size_of_the_objective_counts_and_a_fixed_one_stands_for_all() -> None:
     result = timed(ratio(2.0), sizes=(1, 8))
     slow = result.batches[1].model_copy(update={"ratios": {"throughput": ratio(0.5)}})
-    fixed = result.batches[0].model_copy(update={"signature": "fixed", "batch_size": 4,
+    fixed = result.batches[0].model_copy(update={"signature": "fixed", "batch_size": 4, "fixed": True,
                                                  "ratios": {"throughput": ratio(1.2)}})
     mixed = result.model_copy(update={"batches": (result.batches[0], slow, fixed)})
     assert mixed.ratio("throughput", 8).value == 0.5

@@ -29,7 +29,8 @@ def publish(source: Path, serving: Path, digest: str, keep: int | None = None, a
 def test_the_first_version_is_1_and_holds_the_model_as_it_is(source: Path, serving: Path) -> None:
     assert publish(source, serving, "a") == (1, True)
     files = {p.relative_to(serving).as_posix() for p in serving.rglob("*") if p.is_file()}
-    assert files == {"demo/1/saved_model.pb", "demo/1/variables/variables.index", "demo/1/trt_pipeline.json"}
+    assert files == {"demo/1/saved_model.pb", "demo/1/variables/variables.index", "demo/1/trt_pipeline.json",
+                     "demo/1/SHA256SUMS"}
     assert (serving / "demo/1/saved_model.pb").read_bytes() == b"graph"
 
 

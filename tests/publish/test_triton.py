@@ -80,7 +80,7 @@ def files(work: Path) -> set[str]:
 def test_an_onnx_candidate_is_published_with_its_weights(work: Path) -> None:
     assert publish(work, ONNX, "a") == (1, True)
     assert files(work) == {"demo/config.pbtxt", "demo/1/config.pbtxt", "demo/1/model.onnx", "demo/1/model.onnx.data",
-                           "demo/1/trt_pipeline.json"}
+                           "demo/1/trt_pipeline.json", "demo/1/SHA256SUMS"}
 
 
 def test_a_savedmodel_lies_under_the_name_that_triton_looks_for(work: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_savedmodel_lies_under_the_name_that_triton_looks_for(work: Path) -> N
 def test_of_an_engine_only_the_plan_is_published(work: Path) -> None:
     assert publish(work, PLAN, "a", signatures=(ENCODE,)) == (1, True)
     assert files(work) == {"demo/config.pbtxt", "demo/README.md", "demo/1/config.pbtxt", "demo/1/README.md",
-                           "demo/1/model.plan", "demo/1/trt_pipeline.json"}
+                           "demo/1/model.plan", "demo/1/trt_pipeline.json", "demo/1/SHA256SUMS"}
     assert (work.parent / "serving/triton/demo/1/model.plan").read_text() == "model.plan"
 
 

@@ -16,7 +16,7 @@ from trt_pipeline.publish import select
 from trt_pipeline.report import write_html
 from trt_pipeline.run_result import RunResult
 
-_VOID = {"meta", "link", "br"}
+_VOID = {"meta", "link", "br", "wbr"}
 
 
 class Page(HTMLParser):
@@ -111,6 +111,9 @@ def test_the_verdict_of_a_sweep_names_the_fastest_that_passed(tmp_path: Path) ->
     text = written(factory.run(candidates, ()), tmp_path)
     assert "this run only judged: the fastest candidate that passed is tf-trt/fp16, 3.00 times" in text
     assert "trt-pipeline sweep demo" in text
+    assert "missed its gate" not in re.findall(r'<p class="verdict">(.*?)</p>', text)[0]
+    gated = html.unescape(written(factory.run(candidates, (), gate=factory.GATE), tmp_path))
+    assert f"by p50 latency at batch size 1; the run missed its gate: {factory.GATE.reason}." in gated
 
 
 def test_the_plot_has_a_mark_for_each_candidate_that_was_timed_and_compared(mixed: str) -> None:
@@ -226,3 +229,88 @@ def test_matplotlib_settings_of_the_caller_stay_as_they_were(tmp_path: Path) -> 
 def test_a_published_candidate_is_marked_in_the_table(mixed: str) -> None:
     assert mixed.count('<span class="tag">published</span>') == 1
     assert select.ORIGINAL in mixed
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return written(factory.whole(), tmp_path_factory.mktemp("whole"))
+
+
+def section(text: str, name: str) -> str:
+    """The section that is called ``name``."""
+    found = re.search(rf'<section aria-labelledby="{name}">.*?</section>', text, re.DOTALL)
+    assert found, name
+    return html.unescape(" ".join(found[0].split()))
+
+
+def test_every_section_is_there_and_listed(whole: str, mixed: str) -> None:
+    page = Page(whole)
+    assert len(page.ids) == len(set(page.ids))
+    assert set(page.references) <= set(page.ids)
+    listed = re.findall(r'<li><a href="#(.*?)">', whole)
+    assert listed == re.findall(r'<section aria-labelledby="(.*?)">', whole)
+    left_out = set(listed) - set(re.findall(r'<section aria-labelledby="(.*?)">', mixed))
+    assert left_out == {"gate", "metrics", "coverage", "islands", "calibration"}
+
+
+def test_worst_samples_are_decoded_and_their_differences_marked(whole: str) -> None:
+    parity = section(whole, "parity")
+    marked = [re.sub("<.*?>", "", mark) for mark in re.findall(r"<mark><span.*?</mark>", parity)]
+    for words in ("a été", "hier", "était", "virginica", re.sub("<.*?>", "", factory.HOSTILE)):
+        assert f"[differs: {words}]" in marked
+    for words in ("the old bridge was closed to traffic yesterday", "3.2 times its bound", "[0, 1]</th>",
+                  "tokens, sample 17", "4, 81, 992 (int64 [3])", "scores, whole batch"):
+        assert words in parity, words
+
+
+def test_distributions_stand_beside_the_original_at_each_batch_size(whole: str) -> None:
+    found = section(whole, "distributions")
+    assert re.findall(r"<h3>(.*?)</h3>", found) == ["Batch size 1", "Batch size 8"]
+    assert found.count("<details open>") == 1
+    assert found.count('-original"') == found.count('-candidate"') == found.count("<svg") == 11
+    assert "tensorflow/fp32: fastest 22.7 ms, p50 33.3 ms, p90 40.0 ms, slowest 49.0 ms; the original: fastest" in found
+
+
+def test_a_run_of_an_older_version_has_percentiles_only(tmp_path: Path) -> None:
+    known = factory.judged("a/fp32", 2.0, 0.0)
+    assert known.benchmark
+    none = {"quantiles": ()}
+    batches = tuple(batch.model_copy(update={"candidate": batch.candidate.model_copy(update=none),
+                                             "original": batch.original.model_copy(update=none)})
+                    for batch in known.benchmark.batches)
+    old = known.model_copy(update={"benchmark": known.benchmark.model_copy(update={"batches": batches})})
+    found = section(written(factory.run((old,)), tmp_path), "distributions")
+    assert "of a version that kept no distributions" in found
+    assert "25.0 ms" in found
+
+
+def test_coverage_precision_and_memory_are_bars_with_words(whole: str) -> None:
+    found = section(whole, "coverage")
+    assert "Operations in TensorRT: 75.71 % (318 of 420, 1 engine)" in found
+    assert "Weighted operations in int8: 75 % (3 of 4)" in found
+    assert re.findall(r'style="width:(.*?)%"', found) == ["75.7", "97.6", "75.0"]
+    for words in ("While x1 (no converter for it)", "decoder/logits/MatMul: an island"):
+        assert words in found
+    memory = section(whole, "memory")
+    assert "310 MB" in memory
+    assert 'style="width:100.0%"' in memory
+
+
+def test_calibration_shows_what_the_ranges_leave_out(whole: str) -> None:
+    found = section(whole, "calibration")
+    assert "By the method entropy on 512 samples: 204 tensors measured." in found
+    assert "4.6 % outside" in found
+    assert "0.0043 % outside" in found
+    assert len(re.findall(r'id="histogram-\d-clipped"', found)) == 2
+    assert len(re.findall(r'id="histogram-\d-covered"', found)) == 3
+
+
+def test_early_stopping_metrics_and_the_gate_are_told(whole: str) -> None:
+    assert "Not measured further: dominated by tensorflow/fp32" in section(whole, "candidates")
+    assert re.search(r"27\.31</td>\s*<td class=\"number\">0\.512", section(whole, "metrics"))
+    for words in ("speedup is 1.5", "pending", "no candidate could be chosen", "3.4e-08", "tf-trt/fp16: failed"):
+        assert words in section(whole, "gate"), words
+
+
+def test_provenance_says_how_to_verify(whole: str) -> None:
+    assert "<code>trt-pipeline verify serving/demo/3</code>" in section(whole, "provenance")

@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT, quick_demo
+from tests.provenance import run_statement
 from tests.stages import faults
 from trt_pipeline.config import loader
+from trt_pipeline.config.schema import Config
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import differences
 from trt_pipeline.publish import versions, warm_up
@@ -97,6 +99,10 @@ def test_run_folder_is_as_documented(whole_model: RunResult) -> None:
     assert RunResult.model_validate_json((folder / "report.json").read_text()) == whole_model
 
 
+def test_its_statement_says_what_is_so(whole_model: RunResult) -> None:
+    run_statement.check(whole_model)
+
+
 def test_second_run_does_no_stage_again_and_publishes_nothing_new(
         whole_model: RunResult, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     artifacts, serving = folders
@@ -115,7 +121,7 @@ def test_second_run_does_no_stage_again_and_publishes_nothing_new(
 def test_each_fault_is_one_failed_row_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "convert", faults.convert)
     config = quick_demo(tmp_path / "serving", limits={"time_s": 25, "memory_gb": 2})
-    config = config.model_copy(update={"candidates": tuple(faults.FAULTS)})
+    config = Config.model_validate(config.model_dump() | {"candidates": list(faults.FAULTS)})
     result = run(config, output=tmp_path / "artifacts")
     rows = {c.name: (c.status, c.reason.split(";")[0]) for c in result.candidates}
     assert rows.pop("original") == ("ok", "")

@@ -15,14 +15,20 @@ from tests.conftest import ROOT, quick_demo
 from trt_pipeline import api
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.candidate import Candidate, describe
+from trt_pipeline.config.candidates import CandidateSpec
 from trt_pipeline.config.schema import Config
 from trt_pipeline.errors import ModelError, PipelineError
 from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.model.contract import Contract
+from trt_pipeline.parity.reference import Reference
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.stages import jobs, plan, worker
+from trt_pipeline.stages.cache import StageCache
+from trt_pipeline.stages.execute import Executor
+from trt_pipeline.stages.judging import Judging, _Row
 from trt_pipeline.stages.observer import Silent
-from trt_pipeline.stages.run import _Row, _Run
+from trt_pipeline.stages.plan import SampleSet
+from trt_pipeline.stages.study import Study
 from trt_pipeline.stages.worker import Outcome, WorkerFailed
 
 EMPTY = Contract(tags=("serve",), signatures={}, assets={}, extra_assets={}, tables=0, variable_bytes=0,
@@ -66,10 +72,10 @@ def test_other_libraries_there_make_a_fresh_result(tmp_path: Path, monkeypatch: 
         return Outcome(value=1, seconds=0, peak_memory_mb=0)
 
     monkeypatch.setattr(worker, "run", work)
-    stages = _Run(config, (), plan.check_model(config), tmp_path, False, Silent())
+    executor = Executor(config, plan.check_model(config), StageCache(tmp_path / "stages"), False, Silent())
 
     def cached(other: Interpreter | None) -> bool:
-        return stages.executor.stage("tensorflow/fp32", "convert", jobs.convert, {}, {}, other)[1].cached
+        return executor.stage("tensorflow/fp32", "convert", jobs.convert, {}, {}, other)[1].cached
 
     old, new = (Interpreter(python=Path("/opt/python"), environment={"tensorflow": v}) for v in ("2.17.0", "2.17.1"))
     assert [cached(other) for other in (None, old, old, new, new, None)] == [False, False, True, False, True, True]
@@ -87,10 +93,15 @@ def test_options_reach_the_conversion_and_its_key(tmp_path: Path, monkeypatch: p
     for options in ({}, {"segment": 3}, {"segment": 3}, {"segment": 4}):
         config = Config.model_validate(quick_demo(tmp_path / "serving").model_dump()
                                        | {"backends": {"tensorflow": {"options": options}}})
-        stages = _Run(config, (), plan.check_model(config), tmp_path, False, Silent())
-        stages.contract, stages.signatures, stages.calibration = EMPTY, ("serving_default",), None
-        stages._convert(_Row("tensorflow/fp32", "tensorflow", "fp32"), {})
-    assert seen == [{}, {"segment": 3}, {"segment": 4}]
+        study = Study(config=config, chosen=(), model_digest=plan.check_model(config), contract=EMPTY,
+                      signatures=("serving_default",), validation=SampleSet(folders={}, digest=""), calibration=None,
+                      reference=Reference(cases=(), outputs={}), reference_folder=tmp_path)
+        executor = Executor(config, study.model_digest, StageCache(tmp_path / "stages"), False, Silent())
+        own = {"backend": "tensorflow", "precision": "fp32", "label": "own", "options": {"b": 1}}
+        for spec in ("tensorflow/fp32", own):
+            Judging(study, executor)._convert(_Row(CandidateSpec.model_validate(spec)), {})
+    # The third configuration's are kept; a candidate's own options come on top of the backend's.
+    assert seen == [{}, {"b": 1}, {"segment": 3}, {"segment": 3, "b": 1}, {"segment": 4}, {"segment": 4, "b": 1}]
 
 
 def test_a_candidate_is_run_by_what_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

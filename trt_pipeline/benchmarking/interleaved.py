@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 import numpy as np
@@ -32,6 +32,18 @@ class BatchResult(Frozen):
     original: Latency
     candidate: Latency
     ratios: dict[str, Ratio]
+    fixed: bool = False
+    """Whether the signature takes no other batch size."""
+
+
+class Rival(Frozen):
+    """A candidate that makes another one not worth measuring further once that is slower beyond doubt."""
+
+    name: str
+    metric: str
+    batch_size: int
+    speed: float
+    """The lower end of its ratio by ``metric`` at ``batch_size``."""
 
 
 class BenchmarkResult(Frozen):
@@ -47,23 +59,25 @@ class BenchmarkResult(Frozen):
     gpu_memory_mb: float | None = None
     """Of the GPU's memory; None where it used none."""
     original_gpu_memory_mb: float | None = None
+    stopped: str = ""
+    """Why it was not measured at every batch size; empty where it was."""
 
-    def ratio(self, metric: str, batch_size: int) -> Ratio:
+    def ratio(self, metric: str, batch_size: int) -> Ratio | None:
         """The ratio of ``metric`` at ``batch_size``; of several signatures the least certain one.
 
-        A signature with a fixed batch size counts with that one.
+        A signature with a fixed batch size counts with that one. None where nothing was measured.
         """
-        sizes = {b.signature: [x.batch_size for x in self.batches if x.signature == b.signature] for b in self.batches}
-        found = [b.ratios[metric] for b in self.batches
-                 if b.batch_size == batch_size or batch_size not in sizes[b.signature]]
-        return min(found, key=lambda ratio: ratio.low)
+        found = [b.ratios[metric] for b in self.batches if b.batch_size == batch_size or b.fixed]
+        return min(found, key=lambda ratio: ratio.low, default=None)
 
 
 def compare(original: Side, candidate: Side, signatures: dict[str, SignatureContract], batch_sizes: tuple[int, ...],
-            duration_s: float, progress: Progress = lambda done, total: None) -> BenchmarkResult:
+            duration_s: float, progress: Progress = lambda done, total: None,
+            rivals: Sequence[Rival] = ()) -> BenchmarkResult:
     """Run both sides in processes of their own and time them in turn.
 
-    Both get the same batches in the same round; no batch is repeated before all samples were used.
+    Both get the same batches in the same round; no batch is repeated before all samples were used. As soon as
+    the candidate is slower than one of ``rivals`` beyond the uncertainty of both, it is measured no further.
     """
     with RunnerProcess(original) as a, RunnerProcess(candidate) as b:
         load_a, load_b = a.load()["load_s"], b.load()["load_s"]
@@ -71,19 +85,27 @@ def compare(original: Side, candidate: Side, signatures: dict[str, SignatureCont
         first = [_rows(signatures[first_name].fixed_batch or 1, count(), _samples(original, first_name))]
         first_a, first_b = a.time(first_name, first)[0], b.time(first_name, first)[0]
         plan = [(name, size) for name, contract in signatures.items() for size in _sizes(contract, batch_sizes)]
-        results = []
+        # What a rival is compared by comes first; the order does not matter otherwise.
+        plan.sort(key=lambda part: not any(part[1] == rival.batch_size for rival in rivals))
+        results, stopped = [], ""
         for done, (name, size) in enumerate(plan):
-            results.append(_compare_batch(a, b, name, size, duration_s, _samples(original, name)))
+            fixed = signatures[name].fixed_batch is not None
+            judged = [rival for rival in rivals if size == rival.batch_size or fixed]
+            result, stopped = _compare_batch(a, b, name, size, fixed, duration_s, _samples(original, name), judged)
+            results.append(result)
             progress(done + 1, len(plan))
+            if stopped:
+                break
         return BenchmarkResult(
             batches=tuple(results), load_s=load_b, first_request_s=first_b, original_load_s=load_a,
             original_first_request_s=first_a, peak_memory_mb=b.peak_memory_mb(),
             original_peak_memory_mb=a.peak_memory_mb(), gpu_memory_mb=b.gpu_memory_mb(),
-            original_gpu_memory_mb=a.gpu_memory_mb())
+            original_gpu_memory_mb=a.gpu_memory_mb(), stopped=stopped)
 
 
-def _compare_batch(a: RunnerProcess, b: RunnerProcess, name: str, size: int, duration_s: float,
-                   samples: int) -> BatchResult:
+def _compare_batch(a: RunnerProcess, b: RunnerProcess, name: str, size: int, fixed: bool, duration_s: float,
+                   samples: int, rivals: Sequence[Rival]) -> tuple[BatchResult, str]:
+    """One signature at one batch size, and why nothing further is to be measured, if so."""
     counter = count()
 
     def block(requests: int) -> list[list[int]]:
@@ -93,14 +115,29 @@ def _compare_batch(a: RunnerProcess, b: RunnerProcess, name: str, size: int, dur
     slowest = max(min(a.time(name, warm)), min(b.time(name, warm)))
     requests = max(1, round(_BLOCK_S / slowest))
     series: tuple[list[Seconds], list[Seconds]] = ([], [])
+    stopped, asked = "", _FEWEST_ROUNDS
     ends = time.monotonic() + duration_s
     while time.monotonic() < ends or len(series[0]) < _FEWEST_ROUNDS:
         batches = block(requests)
         order = (0, 1) if len(series[0]) % 2 == 0 else (1, 0)
         for side in order:
             series[side].append(np.array((a, b)[side].time(name, batches)))
-    return BatchResult(signature=name, batch_size=size, original=latency(np.concatenate(series[0]), size),
-                       candidate=latency(np.concatenate(series[1]), size), ratios=ratios(*series))
+        if rivals and len(series[0]) == asked:
+            # At every doubling: asked more often, chance would have more occasions to say yes.
+            asked *= 2
+            if stopped := _dominated(ratios(*series), rivals):
+                break
+    return BatchResult(signature=name, batch_size=size, fixed=fixed, original=latency(np.concatenate(series[0]), size),
+                       candidate=latency(np.concatenate(series[1]), size), ratios=ratios(*series)), stopped
+
+
+def _dominated(measured: dict[str, Ratio], rivals: Sequence[Rival]) -> str:
+    """By whom, in words; empty where the intervals leave it open."""
+    for rival in rivals:
+        if (reached := measured[rival.metric]).high < rival.speed:
+            return (f"dominated by {rival.name}, which is no further from the original: {rival.metric}@"
+                    f"{rival.batch_size} {reached} against at least {rival.speed:.2f}x")
+    return ""
 
 
 def _sizes(contract: SignatureContract, batch_sizes: tuple[int, ...]) -> tuple[int, ...]:

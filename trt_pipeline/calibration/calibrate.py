@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from trt_pipeline import digest
-from trt_pipeline.calibration import methods
+from trt_pipeline.calibration import equal_bins, methods
 from trt_pipeline.calibration.checkpoint import Checkpoint, Counts
 from trt_pipeline.calibration.histogram import Extent, Histogram
 from trt_pipeline.calibration.ranges import Method, Range, RangesFile, SignatureRanges
@@ -72,10 +72,13 @@ def calibrate(model: Path, contract: Contract, samples: Mapping[str, Samples], s
                            "most": most})
     measured, skipped = measure(model, contract, samples, signatures, key=key, checkpoint=checkpoint, most=most,
                                 jobs=jobs, progress=progress)
+    signature_ranges = {name: one.ranges(method, percentile) for name, one in measured.items()}
     return RangesFile(
         method=f"percentile {percentile:g}" if method == "percentile" else method, model_digest=model_digest,
         samples_digest=samples_digest, count=max(one.count for one in measured.values()), skipped=skipped,
-        signatures={name: one.ranges(method, percentile) for name, one in measured.items()})
+        signatures=signature_ranges,
+        histograms=equal_bins.most_telling({name: one.tensors for name, one in measured.items()},
+                                           {name: one.ranges for name, one in signature_ranges.items()}))
 
 
 def measure(model: Path, contract: Contract, samples: Mapping[str, Samples], signatures: Sequence[str], *,

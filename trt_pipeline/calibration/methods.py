@@ -49,7 +49,7 @@ def by_percentile(histogram: Histogram, percentile: float = 99.99) -> Range:
 
     At least ``percentile`` percent of the elements lie within, and no bin could be left out more.
     """
-    cells = _cells(histogram)
+    cells = cells_of(histogram)
     outside = (1 - percentile / 100) / 2 * histogram.count
     seen = np.cumsum(cells.counts)
     # The first cell whose end leaves no more than 'outside' above it, and the last that leaves so many below.
@@ -121,7 +121,7 @@ def by_mse(histogram: Histogram) -> Range:
 
     See `expected_error`. The ends are bins' ends, found one at a time, in turns, until neither moves.
     """
-    cells = _cells(histogram)
+    cells = cells_of(histogram)
     lows = np.concatenate([[histogram.low], np.maximum(cells.low, histogram.low)[cells.low <= 0]])
     highs = np.concatenate([[histogram.high], np.minimum(cells.high, histogram.high)[cells.high >= 0]])
     lows, highs = np.unique(np.minimum(lows, histogram.high)), np.unique(np.maximum(highs, histogram.low))
@@ -145,11 +145,11 @@ def expected_error(histogram: Histogram, low: float, high: float) -> float:
     A value within is off by a twelfth of the squared step, or, nearer to 0 than half a step, by itself; one
     beyond an end by its distance from it. Zeros are exact. Values count as the middle of their bin.
     """
-    return float(_Error(_cells(histogram))(np.array([low]), np.array([high]))[0])
+    return float(_Error(cells_of(histogram))(np.array([low]), np.array([high]))[0])
 
 
 @dataclass(frozen=True)
-class _Cells:
+class Cells:
     """The bins that are not empty, and the zeros, in ascending order; (N,) each."""
 
     low: Floats
@@ -157,20 +157,21 @@ class _Cells:
     counts: npt.NDArray[np.int64]
 
 
-def _cells(histogram: Histogram) -> _Cells:
+def cells_of(histogram: Histogram) -> Cells:
+    """What was counted, cell by cell."""
     edges = histogram.edges
     below, above = np.flatnonzero(histogram.negative)[::-1], np.flatnonzero(histogram.positive)
     zero = [0.0] if histogram.zeros else []
-    return _Cells(np.concatenate([-edges[below + 1], zero, edges[above]]),
-                  np.concatenate([-edges[below], zero, edges[above + 1]]),
-                  np.concatenate([histogram.negative[below], np.array([histogram.zeros] * len(zero), np.int64),
-                                  histogram.positive[above]]))
+    return Cells(np.concatenate([-edges[below + 1], zero, edges[above]]),
+                 np.concatenate([-edges[below], zero, edges[above + 1]]),
+                 np.concatenate([histogram.negative[below], np.array([histogram.zeros] * len(zero), np.int64),
+                                 histogram.positive[above]]))
 
 
 class _Error:
     """`expected_error` of many ranges at once, from running sums over the cells."""
 
-    def __init__(self, cells: _Cells) -> None:
+    def __init__(self, cells: Cells) -> None:
         self._middles = (cells.low + cells.high) / 2
         self._sums = [np.concatenate([[0.0], np.cumsum(cells.counts * self._middles ** power)]) for power in range(3)]
 

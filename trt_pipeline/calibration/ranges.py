@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from trt_pipeline.calibration.facts import TensorHistogram
 from trt_pipeline.errors import InputError
 from trt_pipeline.frozen import Frozen
 
@@ -43,6 +44,8 @@ class RangesFile(Frozen):
     skipped: dict[str, str] = {}
     """Signatures that were to be measured and could not, each with why."""
     signatures: dict[str, SignatureRanges]
+    histograms: tuple[TensorHistogram, ...] = ()
+    """For a reader (`facts.CalibrationFacts`); nothing is converted by them."""
 
     def signature(self, name: str, file: Path) -> SignatureRanges:
         """The ranges of signature ``name``. Raises InputError where ``file`` has none for it."""
@@ -55,7 +58,7 @@ class RangesFile(Frozen):
 def write(file: Path, found: RangesFile) -> None:
     """Write ``found`` to ``file``, one tensor a line, so that two files can be compared by `diff`."""
     head = found.model_dump(mode="json")
-    signatures = head.pop("signatures")
+    signatures, histograms = head.pop("signatures"), head.pop("histograms")
     lines = [f" {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
     blocks = []
     for name, one in signatures.items():
@@ -63,7 +66,9 @@ def write(file: Path, found: RangesFile) -> None:
             f"    {json.dumps(tensor)}: {json.dumps(bounds)}" for tensor, bounds in one[table].items()) + "\n   }"
             for table in ("ranges", "extents")]
         blocks.append(f"  {json.dumps(name)}: {{\n" + ",\n".join(tables) + "\n  }")
-    file.write_text("{\n" + "\n".join(lines) + '\n "signatures": {\n' + ",\n".join(blocks) + "\n }\n}\n")
+    shown = ",\n".join(f"  {json.dumps(one)}" for one in histograms)
+    file.write_text("{\n" + "\n".join(lines) + '\n "signatures": {\n' + ",\n".join(blocks) + "\n }"
+                    + (f',\n "histograms": [\n{shown}\n ]' if shown else "") + "\n}\n")
 
 
 def read(file: Path, model_digest: str) -> RangesFile:

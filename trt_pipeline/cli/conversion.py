@@ -10,15 +10,23 @@ from pydantic import TypeAdapter
 
 from trt_pipeline import api
 from trt_pipeline.calibration.ranges import Method
+from trt_pipeline.ci import gate as gates
+from trt_pipeline.ci.conclude import conclude
 from trt_pipeline.cli import printing
 from trt_pipeline.cli.app import app
 from trt_pipeline.cli.options import (
+    BaselineFile,
+    Gates,
     Json,
+    JunitFile,
     Padding,
     Python,
     SamplesOption,
     Signatures,
+    Strict,
+    SummaryFile,
     Tolerances,
+    WriteBaseline,
     gate_of,
     options_of,
     padding_of,
@@ -28,6 +36,7 @@ from trt_pipeline.config import template
 from trt_pipeline.config.loader import CONFIG_FOLDER
 from trt_pipeline.config.schema import Name
 from trt_pipeline.errors import ConfigError, GateError, OutputError
+from trt_pipeline.finalizing import whole_run
 from trt_pipeline.report import terminal
 from trt_pipeline.suggest import did_you_mean
 
@@ -107,7 +116,8 @@ def convert(
 
 @app.command()
 def finalize(
-    candidate: Annotated[Path, typer.Argument(help="A folder that convert wrote, or of a run's candidate.")],
+    candidate: Annotated[Path, typer.Argument(help="A folder that convert wrote, or of a run's candidate; or a run, of "
+                                              "which all that wait are finalized.")], *,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write; must not exist.")],
     reference: Annotated[Path | None, typer.Option(help="The original; timed against, where it is here.")] = None,
     samples: Annotated[str | None, typer.Option(help="Samples, where the candidate brings none.")] = None,
@@ -115,9 +125,24 @@ def finalize(
     tolerance: Tolerances = [], signature: Signatures = [], pad: Padding = [],  # noqa: B006
     profile: Annotated[list[str], typer.Option(
         help="INPUT={min: [1, 4], opt: [8, 16], max: [32, 64]} that engines must serve; repeatable.")] = [],  # noqa: B006
-    python: Python = None, as_json: Json = False,
+    python: Python = None, gate: Gates = [], strict: Strict = False, baseline: BaselineFile = None,  # noqa: B006
+    write_baseline: WriteBaseline = False, junit: JunitFile = None, summary: SummaryFile = None,
+    as_json: Json = False,
 ) -> None:
     """On the target GPU: build the engines of a candidate converted elsewhere, judge and time it for real."""
+    asked = gates.checks(gate, strict=strict, baseline_file=baseline, write_baseline=write_baseline, junit=junit,
+                         summary=summary)
+    if whole_run.find(candidate) is None and asked != gates.Checks():
+        raise ConfigError(f"--gate, --baseline, --junit and --summary are of whole runs: name the run of {candidate}")
+    if whole_run.find(candidate):
+        with terminal.Bars(printing.err) as bars:
+            run = api.finalize_run(candidate, output, reference=reference, python=python, checks=asked, observer=bars)
+        if as_json:
+            printing.print_json(run)
+        else:
+            printing.show_run(run)
+        conclude(asked, [run])
+        return
     with terminal.Bars(printing.err) as bars:
         bars.stage(f"finalize {candidate}")
         result = api.finalize(candidate, output, reference=reference, samples=samples, calibration=calibration,

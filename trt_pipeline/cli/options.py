@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import yaml
 from pydantic import ValidationError
 
+from trt_pipeline.cluster import Cluster
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.parity.tolerance import Gate, OutputGate
 from trt_pipeline.samples.profiles import Extent
+from trt_pipeline.suggest import did_you_mean
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Backends = Annotated[list[str], typer.Option("--backend", help="Only this backend's candidates; repeatable.")]
@@ -28,6 +30,39 @@ Version = Annotated[int | None, typer.Option(min=0, help="The newest by default.
 Label = Annotated[str | None, typer.Option(help="Of a version, instead of its number.")]
 Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds that a request may take.")]
 SamplesOption = Annotated[str, typer.Option("--samples", help="npz, npy, tfrecord, folder or module:function.")]
+
+
+Gates = Annotated[list[str], typer.Option("--gate", metavar="EXPR|FILE", help=(
+    "'parity <= 0.01', 'tensorflow/int8: speedup_latency_p50@1 >= 1.1', 'tensorflow/fp32: ok', or a YAML or JSON file "
+    "of such; repeatable."))]
+Strict = Annotated[bool, typer.Option("--strict", help="A bound on what only a GPU can measure is missed here.")]
+BaselineFile = Annotated[Path | None, typer.Option("--baseline", help="Earlier runs; none may be fallen behind.")]
+WriteBaseline = Annotated[bool, typer.Option("--write-baseline", help="Add this run to the baseline, if it passes.")]
+JunitFile = Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML here.")]
+SummaryFile = Annotated[Path | None, typer.Option("--summary", help="Also append Markdown to this file.")]
+
+
+ExecutorName = Annotated[str, typer.Option("--executor", help="local, or ray: candidates on a Ray cluster.")]
+Address = Annotated[str | None, typer.Option(help="Of the Ray cluster: HOST:PORT or auto; one is started by default.")]
+Cpus = Annotated[int | None, typer.Option(min=1, help="Cores for each candidate there; by default a machine's.")]
+MlflowServer = Annotated[str | None, typer.Option("--mlflow", metavar="URI|env", help=(
+    "Log the run to this MLflow, or to that of MLFLOW_TRACKING_URI."))]
+
+
+def executor_of(name: str, address: str | None, cpus: int | None) -> Literal["local"] | Cluster:
+    """Where candidates are judged. Raises ConfigError where there is no such place."""
+    if name == "ray":
+        return Cluster(address=address, cpus=cpus)
+    if name != "local":
+        raise ConfigError(f"no executor '{name}': there are local and ray{did_you_mean(name, ('local', 'ray'))}")
+    if address or cpus:
+        raise ConfigError("--address and --cpus are of a cluster: add --executor ray")
+    return "local"
+
+
+def tracking_uri(given: str | None) -> str | None:
+    """The address of ``--mlflow``; None for MLflow's own variable."""
+    return None if given in ("", "env") else given
 
 
 def gate_of(tolerances: list[str]) -> Gate:

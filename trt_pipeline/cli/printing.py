@@ -17,12 +17,9 @@ from trt_pipeline.run_result import RunResult
 out, err = Console(), Console(stderr=True)
 
 
-def show_run(result: RunResult, as_json: bool) -> None:
-    """A run: its summary, or all of it as JSON."""
-    if as_json:
-        print_json(result)
-    else:
-        terminal.print_summary(result, out)
+def show_run(result: RunResult) -> None:
+    """The summary of a run."""
+    terminal.print_summary(result, out)
 
 
 def print_json(document: Frozen) -> None:

@@ -11,18 +11,19 @@ from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 
-from trt_pipeline import doctor
+from trt_pipeline import doctor, tracking
 from trt_pipeline.cli import printing
 from trt_pipeline.cli.app import app
-from trt_pipeline.cli.options import Json
+from trt_pipeline.cli.options import Json, MlflowServer, tracking_uri
 from trt_pipeline.errors import InputError
 from trt_pipeline.report import write_html
 from trt_pipeline.run_result import RunResult
 
 
 @app.command()
-def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]) -> None:
-    """(Re)write report.html of a run."""
+def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+           mlflow: MlflowServer = None) -> None:
+    """(Re)write report.html of a run, and log the run where that is asked for."""
     source = run_folder / "report.json"
     try:
         result = RunResult.model_validate_json(source.read_text())
@@ -32,6 +33,9 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
         raise InputError(f"{source} was written by another version: run optimize again") from None
     write_html(result, run_folder / "report.html")
     print(f"{run_folder / 'report.html'} written")
+    if mlflow is not None:
+        logged = tracking.log(result, uri=tracking_uri(mlflow), folder=run_folder)
+        print(f"{'logged to' if logged.new else 'already in'} MLflow: {logged.page}")
 
 
 @app.command("doctor")

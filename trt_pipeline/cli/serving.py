@@ -13,6 +13,7 @@ from trt_pipeline.cli import printing
 from trt_pipeline.cli.app import app
 from trt_pipeline.cli.options import Json, Label, Signatures, Timeout, Version, examples_of
 from trt_pipeline.errors import ConfigError, GateError, InputError, PipelineError, one_line
+from trt_pipeline.provenance import verify as provenance
 from trt_pipeline.report import junit, terminal, wording
 
 
@@ -75,8 +76,11 @@ def request(
 
 @app.command()
 def verify(
-    config: Annotated[str, typer.Argument(help="A name in configs/, or a YAML file.")],
-    served: Annotated[str, typer.Option(metavar="HOST", help="The server, as `request` takes it.")],
+    what: Annotated[str, typer.Argument(metavar="CONFIG|PUBLICATION", help=(
+        "With --served a name in configs/ or a YAML file; else a published version, a model's folder or all of "
+        "serving/."
+    ))], *,
+    served: Annotated[str | None, typer.Option(metavar="HOST", help="The server, as `request` takes it.")] = None,
     model: Annotated[str | None, typer.Option(help="What the server calls it; the config's name by default.")] = None,
     version: Version = None, label: Label = None, signature: Signatures = [],  # noqa: B006
     precision: Annotated[str | None, typer.Option(
@@ -86,10 +90,13 @@ def verify(
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML here.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge what a running server answers against the original; exit status 1 when the gate is not met."""
+    """Judge what a running server answers against the original, or hold what was published against its checksums."""
+    if served is None:
+        _verify_publication(Path(what), as_json)
+        return
     with terminal.Bars(printing.err) as bars:
         bars.stage(f"verify {served}")
-        result = api.verify(config, served, model=model, version=version, label=label, signatures=signature,
+        result = api.verify(what, served, model=model, version=version, label=label, signatures=signature,
                             precision=precision, requests=requests, timeout=timeout, progress=bars.progress)
     if junit_file:
         junit.write(result.verdict, junit_file)
@@ -103,6 +110,19 @@ def verify(
             print(line)
     if not result.verdict.passed:
         raise GateError(f"what {served} answers is rejected: {result.verdict.reason}")
+
+
+def _verify_publication(path: Path, as_json: bool) -> None:
+    found = provenance.verify(path)
+    if as_json:
+        printing.print_json(found)
+    else:
+        for line in found.lines():
+            print(line)
+    if found.problems:
+        raise GateError(f"{path} is not what was published: {found.problems[0]}")
+    if found.unchecked:
+        raise InputError(found.unchecked[0])
 
 
 @app.command()

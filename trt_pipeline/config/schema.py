@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator, model_va
 
 from trt_pipeline.backends import BACKENDS
 from trt_pipeline.calibration.ranges import Method
-from trt_pipeline.errors import ConfigError
+from trt_pipeline.config.candidates import CandidateSpec, check_name
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.interpreter import PythonPath
 from trt_pipeline.parity.tolerance import PRECISION_BOUNDS, Gate
@@ -32,17 +32,6 @@ def _safe_name(name: str) -> str:
     return name
 
 
-def _candidate(text: str) -> str:
-    """``backend/precision``, both known."""
-    backend, _, precision = text.partition("/")
-    check_backend(backend)
-    known = BACKENDS[backend][2]
-    if precision not in known:
-        raise ValueError(f"backend {backend} has no precision '{precision}': it has {', '.join(known)}"
-                         f"{did_you_mean(precision, known)}")
-    return text
-
-
 def _configurable(name: str) -> str:
     """A backend that has settings: any but the original, which is what the run's own interpreter says."""
     known = [backend for backend in BACKENDS if backend != "original"]
@@ -59,38 +48,19 @@ def _label(text: str) -> str:
 
 Name = Annotated[str, AfterValidator(_safe_name)]
 VersionNumber = Annotated[int, Field(ge=1)]
-Candidate = Annotated[str, AfterValidator(_candidate)]
+CandidateName = Annotated[str, AfterValidator(check_name)]
 
 
-def check_backend(name: str) -> str:
-    """``name``, if there is such a backend. Raises ValueError otherwise."""
-    if name not in BACKENDS:
-        raise ValueError(f"no backend '{name}': there are {', '.join(BACKENDS)}{did_you_mean(name, BACKENDS)}")
-    return name
+def _metric_name(text: str) -> str:
+    if not re.fullmatch(r"[^\s<>=@]{1,128}", text):
+        raise ValueError("a metric's name has no spaces and none of '<', '>', '=' and '@'")
+    return text
 
 
-def candidates_of(backends: list[str], precisions: list[str]) -> tuple[str, ...]:
-    """Every ``backend/precision`` there is, limited to the names given (empty: no limit).
-
-    Raises:
-        ConfigError: a name is unknown, or no candidate is left.
-    """
-    known_precisions = sorted({p for _, _, ps in BACKENDS.values() for p in ps})
-    try:
-        for name in backends:
-            check_backend(name)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    for precision in precisions:
-        if precision not in known_precisions:
-            raise ConfigError(f"no precision '{precision}': there are {', '.join(known_precisions)}"
-                              f"{did_you_mean(precision, known_precisions)}")
-    found = tuple(f"{name}/{precision}" for name, (_, _, has) in BACKENDS.items() for precision in has
-                  if name != "original" and (not backends or name in backends)
-                  and (not precisions or precision in precisions))
-    if not found:
-        raise ConfigError(f"no backend of {', '.join(backends) or 'all'} has precision {', '.join(precisions)}")
-    return found
+def _function(text: str) -> str:
+    if not re.fullmatch(r"(?:[\w.]+|.+\.py):[^\W\d][\w.]*", text):
+        raise ValueError(f"'{text}' is no function: name one as package.module:function or path/to/file.py:function")
+    return text
 
 
 class SampleSources(Frozen):
@@ -139,7 +109,7 @@ class IslandSettings(Frozen):
     """Which nodes stay in float32 so that a candidate of a lower precision keeps its gate."""
 
     evaluations: int = Field(48, ge=0, description="sets that a search may try, by signature; 0 never searches")
-    pinned: dict[Candidate, Path] = {}
+    pinned: dict[CandidateName, Path] = {}
     """Candidate -> file of its islands, as a run leaves them in its folder: no search then."""
 
 
@@ -149,6 +119,9 @@ class BenchmarkSettings(Frozen):
     batch_sizes: tuple[int, ...] = (1, 8)
     duration_s: float = Field(4.0, gt=0, description="time per batch size, both sides together")
     threads: int | None = Field(None, ge=1)
+    early_stopping: bool = False
+    """Time a candidate no further once it is dominated: another that every target loads too is as close to the
+    original, and faster by more than the uncertainty of both. A sweep does so by default."""
 
     @field_validator("batch_sizes")
     @classmethod
@@ -206,18 +179,25 @@ class Config(Frozen):
     tags: tuple[str, ...] = ("serve",)
     signatures: tuple[str, ...] | None = None
     """Signatures to optimize and judge; all by default."""
-    candidates: tuple[Candidate, ...] = ()
-    """``backend/precision`` each; all that there are by default."""
+    candidates: tuple[CandidateSpec, ...] = ()
+    """``backend/precision`` each, or with options of its own; all that there are by default."""
     backends: dict[Annotated[str, AfterValidator(_configurable)], BackendSettings] = {}
     samples: SampleSources
     padding: dict[str, int] = {}
     """Input -> the value that fills samples up to a common width; batches are trimmed to true lengths."""
+    vocabulary: dict[str, Path] = {}
+    """Input or output (``name`` or ``signature.name``) of ids -> the file of the pieces that they stand for
+    (`vocabulary`): reports then show words."""
     calibration: CalibrationSettings = CalibrationSettings()
     islands: IslandSettings = IslandSettings()
     precision_floor: float = Field(0.5, ge=0, le=1)
     """Share of the operations with a weight that must be in a candidate's precision; a candidate below it
     is told apart by name (`results.CandidateResult.label`)."""
     gate: Gate = Gate()
+    metrics: dict[Annotated[str, AfterValidator(_metric_name)], Annotated[str, AfterValidator(_function)]] = {}
+    """Metric, or ``signature.metric`` -> the function of outputs and labels that computes it (docs/metrics.md)."""
+    labels: str | dict[str, str] | None = None
+    """File of the validation samples' labels, or one for each signature."""
     profiles: tuple[Profile, ...] = ()
     """Shapes that TensorRT engines must serve; those of the validation samples and their corners always."""
     benchmark: BenchmarkSettings = BenchmarkSettings()
@@ -261,6 +241,15 @@ class Config(Frozen):
                 raise ValueError(f"no precision '{precision}': there are {', '.join(known)}"
                                  f"{did_you_mean(precision, known)}")
         return gate
+
+    @field_validator("candidates")
+    @classmethod
+    def _told_apart(cls, candidates: tuple[CandidateSpec, ...]) -> tuple[CandidateSpec, ...]:
+        names = [candidate.name for candidate in candidates]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise ValueError(f"two candidates are called {twice}: give one of them a label")
+        return candidates
 
     @model_validator(mode="after")
     def _objective_is_measured(self) -> Config:

@@ -20,6 +20,8 @@ PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD = (
     f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
 WARM_UP = "tf_serving_warmup_requests"
 """The file in `assets.extra` whose requests TensorFlow Serving runs before a version counts as loaded."""
+PROVENANCE_FOLDER = "trt_pipeline"
+"""The folder in `assets.extra` where a publication says where it comes from."""
 
 
 class TensorContract(Frozen):
@@ -102,16 +104,17 @@ def differences(original: Contract, published: Contract) -> list[str]:
     """What ``published`` breaks of ``original``'s contract, a line each; empty when it is kept.
 
     Variables and the TensorFlow version that wrote the model are not part of what clients rely on; nor are warm-up
-    requests that the original has none of.
+    requests that the original has none of, or what a publication says of itself.
     """
     found = list(_diff_value("tags", original.tags, published.tags))
     found += _diff_value("signature order", list(original.signatures), list(published.signatures))
     for name in original.signatures.keys() & published.signatures.keys():
         found += _diff_signature(original.signatures[name], published.signatures[name])
     found += _diff_value("assets", original.assets, published.assets)
-    extra = {name: content for name, content in published.extra_assets.items()
-             if name != WARM_UP or name in original.extra_assets}
-    found += _diff_value("assets.extra", original.extra_assets, extra)
+    before, after = ({name: content for name, content in one.extra_assets.items()
+                      if not name.startswith(f"{PROVENANCE_FOLDER}/")
+                      and (name != WARM_UP or name in original.extra_assets)} for one in (original, published))
+    found += _diff_value("assets.extra", before, after)
     found += _diff_value("tables", original.tables, published.tables)
     return found
 

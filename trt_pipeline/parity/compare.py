@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trt_pipeline.frozen import Frozen
+from trt_pipeline.parity.excerpt import Excerpt, WorstSample
 from trt_pipeline.parity.tolerance import Close, Match, OutputGate
+from trt_pipeline.parity.worst_samples import WorstSamples
+from trt_pipeline.vocabulary import Vocabulary
 
 Array = npt.NDArray[Any]
 WHOLE_RUN = "all"
@@ -57,20 +60,26 @@ class OutputVerdict(Frozen):
     figures: tuple[Figures, ...]
     """The whole run first, then each corner."""
     worst: Worst | None
+    samples: tuple[WorstSample, ...] = ()
+    """Up to five samples that differ, the worst first."""
 
 
 class OutputComparison:
-    """Accumulates the figures of one output; batches go in one by one, nothing is kept."""
+    """Accumulates the figures of one output; batches go in one by one, and of a few samples an excerpt is kept."""
 
-    def __init__(self, signature: str, output: str, gate: OutputGate, scale: float) -> None:
-        """``scale`` is the original's largest magnitude (`magnitude`) in this output over all cases.
-
-        Where it is zero, bounds hold as they would for outputs of magnitude 1.
+    def __init__(self, signature: str, output: str, gate: OutputGate, scale: float,
+                 vocabulary: Vocabulary | None = None) -> None:
+        """
+        Args:
+            scale: the original's largest magnitude (`magnitude`) in this output over all cases. Where it is zero,
+                bounds hold as they would for outputs of magnitude 1.
+            vocabulary: of the ids in this output, for the samples shown.
         """
         self.signature, self.output, self.gate, self.scale = signature, output, gate, scale or 1.0
         self._groups: dict[str, _Sums] = {}
         self._broken: list[str] = []
         self._worst: tuple[float, Worst] | None = None
+        self._samples = WorstSamples(gate, self.scale, vocabulary)
 
     def add(self, case: str, group: str, samples: Sequence[int], expected: Array, got: Array) -> None:
         """Compare one batch.
@@ -85,6 +94,7 @@ class OutputComparison:
         if got.dtype.kind != expected.dtype.kind or got.dtype.itemsize != expected.dtype.itemsize:
             self._break(f"dtype {got.dtype} instead of {expected.dtype} ({case})")
             return
+        shown = expected, got
         expected, got = self._fill_widths(expected, got)
         if got.shape != expected.shape:
             self._break(f"shape {list(got.shape)} instead of {list(expected.shape)} ({case})")
@@ -94,23 +104,25 @@ class OutputComparison:
             self._break(f"top-k needs rows of numbers, not {expected.dtype} of rank {expected.ndim} ({case})")
             return
         if expected.size:
-            bad = self._excess(expected, got, sums)
+            differs = _differs(expected, got)
+            bad = self._excess(expected, got, differs, sums)
             sums.elements = expected.size
             sums.violations = int(np.count_nonzero(bad > 1))
             self._note_worst(case, samples, expected, got, bad)
-            if self.gate.top_k:
-                sums.add_top_k(expected, got, self.gate.top_k.k)
+            agreeing = sums.add_top_k(expected, got, self.gate.top_k.k) if self.gate.top_k else None
+            self._samples.add(case, samples, shown, expected, differs, self._shown_by(expected, got, bad), agreeing)
         for name in (WHOLE_RUN, group):
             self._groups.setdefault(name, _Sums()).merge(sums)
 
-    def verdict(self) -> OutputVerdict:
-        """The verdict over everything added."""
+    def verdict(self, inputs: Callable[[int], dict[str, Excerpt]] = lambda sample: {}) -> OutputVerdict:
+        """The verdict over everything added; ``inputs`` gives what a sample feeds, by input."""
         total = self._groups.get(WHOLE_RUN, _Sums())
         figures = [sums.figures(name, self.scale) for name, sums in self._groups.items()]
         reasons = tuple(self._broken) + tuple(self._missed(total))
         return OutputVerdict(signature=self.signature, output=self.output, gate=str(self.gate),
                              passed=not reasons and total.elements + total.empty > 0, reasons=reasons,
-                             figures=tuple(figures), worst=self._worst[1] if self._worst else None)
+                             figures=tuple(figures), worst=self._worst[1] if self._worst else None,
+                             samples=self._samples.found(inputs))
 
     def _missed(self, total: _Sums) -> list[str]:
         """What of the gate does not hold over the whole run."""
@@ -145,11 +157,9 @@ class OutputComparison:
         width = max(expected.shape[-1], got.shape[-1])
         return _padded(expected, width, match.pad), _padded(got, width, match.pad)
 
-    def _excess(self, expected: Array, got: Array, sums: _Sums) -> npt.NDArray[np.float64]:
+    def _excess(self, expected: Array, got: Array, differs: npt.NDArray[np.bool_],
+                sums: _Sums) -> npt.NDArray[np.float64]:
         """Error over bound for each element: above 1 it is a violation, infinity where incomparable."""
-        differs = np.asarray(expected != got)
-        if expected.dtype.kind in "fc":
-            differs &= ~(np.isnan(expected) & np.isnan(got))
         numeric = expected.dtype.kind in "fc" or bool(self.gate.close and expected.dtype.kind in "iu")
         if numeric:
             sums.add_floats(expected, got)
@@ -158,6 +168,13 @@ class OutputComparison:
         if self.gate.exact or not numeric or (self.gate.match and not self.gate.close):
             return np.where(differs, np.inf, 0.0)
         return _float_excess(expected, got, self.gate.close or Close(), self.scale)
+
+    def _shown_by(self, expected: Array, got: Array, bad: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """``bad``, or the error itself where the gate bounds no single element."""
+        close = self.gate.close
+        if expected.dtype.kind not in "fiuc" or self.gate.exact or (close and not close.floors_only):
+            return bad
+        return bad if self.gate.match else _float_excess(expected, got, Close(atol=1), 0.0)
 
     def _note_worst(self, case: str, samples: Sequence[int], expected: Array, got: Array,
                     bad: npt.NDArray[np.float64]) -> None:
@@ -213,7 +230,8 @@ class _Sums:
         self.sequences += rows.shape[0]
         self.equal_sequences += int(np.count_nonzero(~rows.any(axis=1)))
 
-    def add_top_k(self, expected: Array, got: Array, k: int) -> None:
+    def add_top_k(self, expected: Array, got: Array, k: int) -> npt.NDArray[np.bool_]:
+        """Count the rows of the last axis whose top k agree; returns which do, (rows,)."""
         k = min(k, expected.shape[-1])
         rows_a = expected.reshape(-1, expected.shape[-1]).astype(np.float64)
         rows_b = got.reshape(-1, got.shape[-1]).astype(np.float64)
@@ -221,8 +239,10 @@ class _Sums:
         top_a = np.sort(np.argsort(-rows_a, axis=1, kind="stable")[:, :k], axis=1)
         top_b = np.sort(np.argsort(-rows_b, axis=1, kind="stable")[:, :k], axis=1)
         same_nan = (np.isnan(rows_a) == np.isnan(rows_b)).all(axis=1)
+        agreeing = np.asarray((top_a == top_b).all(axis=1) & same_nan)
         self.rows += len(rows_a)
-        self.agreeing_rows += int(np.count_nonzero((top_a == top_b).all(axis=1) & same_nan))
+        self.agreeing_rows += int(np.count_nonzero(agreeing))
+        return agreeing
 
     def _variation(self) -> float:
         """Energy of the original around its mean; of a single number, its own."""
@@ -265,6 +285,14 @@ def _below(name: str, value: float | None, floor: float | None, detail: str = ""
     if value is None:
         return [f"{name} has no value here, and {floor:g} is asked"]
     return [f"{name} {value:.4g} below {floor:g}{detail}"]
+
+
+def _differs(expected: Array, got: Array) -> npt.NDArray[np.bool_]:
+    """Elements that are not equal; NaN equals NaN."""
+    differs = np.asarray(expected != got)
+    if expected.dtype.kind in "fc":
+        differs &= ~(np.isnan(expected) & np.isnan(got))
+    return differs
 
 
 def _float_excess(expected: Array, got: Array, close: Close, scale: float) -> npt.NDArray[np.float64]:

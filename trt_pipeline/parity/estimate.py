@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from trt_pipeline.parity.judge import Estimate, SurgeryVerdict, Verdict, judge
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.parity.tolerance import Gate
 from trt_pipeline.samples.store import Samples
+from trt_pipeline.vocabulary import Vocabulary
 
 Progress = Callable[[int, int], None]
 _LARGEST_HALF = float(np.finfo(np.float16).max)  # 65504
@@ -34,12 +35,14 @@ _EXACT_PRECISION = "fp32"
 
 def judge_stand_ins(backend: Backend, artifact: Artifact, folder: Path, contract: Contract, reference: Reference,
                     reference_folder: Path, samples: dict[str, Samples], gate: Gate, precision: str, pending: str,
-                    progress: Progress = lambda done, total: None) -> Verdict:
+                    progress: Progress = lambda done, total: None,
+                    vocabularies: Mapping[str, Vocabulary] | None = None) -> Verdict:
     """The verdict on ``artifact``, from its backend's stand-ins; its ``estimate`` is set.
 
     Args:
         pending: why the artifact itself cannot run here (`Backend.why_pending`).
         gate: the candidate's; the surgery is held to what it says of fp32.
+        vocabularies: see `judge`.
     """
     kinds = backend.stand_ins(artifact, precision)
     runs = len(kinds & {"surgery", "estimate"})
@@ -50,13 +53,14 @@ def judge_stand_ins(backend: Backend, artifact: Artifact, folder: Path, contract
     found = None
     if "surgery" in kinds:
         with _stand_in(backend, artifact, folder, contract, "surgery") as runner:
-            surgery = judge(runner, reference, reference_folder, samples, gate, _EXACT_PRECISION, report(0))
+            surgery = judge(runner, reference, reference_folder, samples, gate, _EXACT_PRECISION, report(0),
+                            vocabularies)
         found = SurgeryVerdict(passed=surgery.passed, reason=surgery.reason, error=surgery.error)
         if "estimate" not in kinds or not surgery.passed:
             estimate = Estimate(pending=pending, surgery=found, missing=artifact.unestimated)
             return surgery.model_copy(update={"estimate": estimate})
     with _stand_in(backend, artifact, folder, contract, "estimate") as runner:
-        verdict = judge(runner, reference, reference_folder, samples, gate, precision, report(runs - 1))
+        verdict = judge(runner, reference, reference_folder, samples, gate, precision, report(runs - 1), vocabularies)
     overflows, underflows = (_hazards(backend, artifact, folder, contract, reference, samples)
                              if "magnitudes" in kinds else ({}, ()))
     estimate = Estimate(pending=pending, surgery=found, overflows=overflows, underflows=underflows)

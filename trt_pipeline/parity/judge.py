@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from trt_pipeline import vocabulary
 from trt_pipeline.backends.base import Runner
 from trt_pipeline.errors import one_line
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.parity import reference as references
 from trt_pipeline.parity.compare import OutputComparison, OutputVerdict
+from trt_pipeline.parity.excerpt import Excerpt, excerpt
 from trt_pipeline.parity.reference import Reference
 from trt_pipeline.parity.tolerance import FLOOR_MARGIN, LARGEST_DEFAULT, Gate
 from trt_pipeline.samples.store import Samples
+from trt_pipeline.vocabulary import Vocabulary
 
 Progress = Callable[[int, int], None]
 
@@ -64,15 +68,21 @@ class SurgeryVerdict(Frozen):
 
 
 def judge(runner: Runner, reference: Reference, folder: Path, samples: dict[str, Samples], gate: Gate,
-          precision: str, progress: Progress = lambda done, total: None) -> Verdict:
+          precision: str, progress: Progress = lambda done, total: None,
+          vocabularies: Mapping[str, Vocabulary] | None = None) -> Verdict:
     """Compare an active ``runner`` with the reference outputs in ``folder``, matched by name.
 
     A candidate that raises on a case, lacks an output or has one too many is rejected, not failed:
     it is wrong, and the reason says where.
+
+    Args:
+        vocabularies: by input or output (`vocabulary.of`), to decode the worst samples with.
     """
+    words = vocabularies or {}
     comparisons = {
         (signature, name): OutputComparison(
-            signature, name, gate.resolve(signature, name, known.dtype, precision, known.noise.floor), known.scale)
+            signature, name, gate.resolve(signature, name, known.dtype, precision, known.noise.floor), known.scale,
+            vocabulary.of(words, signature, name))
         for signature, by_name in reference.outputs.items() for name, known in by_name.items()}
     broken: list[str] = []
     for number, case in enumerate(reference.cases):
@@ -89,11 +99,18 @@ def judge(runner: Runner, reference: Reference, folder: Path, samples: dict[str,
         for name, value in got.items():
             comparisons[case.signature, name].add(case.name, case.group, case.rows, expected[name], value)
         progress(number + 1, len(reference.cases))
-    verdicts = tuple(comparison.verdict() for comparison in comparisons.values())
+    fed = {name: functools.partial(_fed, name, opened, words) for name, opened in samples.items()}
+    verdicts = tuple(comparison.verdict(fed[signature]) for (signature, _), comparison in comparisons.items())
     # After a break the other outputs are only half compared: its reason is the one to read.
     reasons = broken or [f"{v.signature}.{v.output}: {v.reasons[0]}{_noisy(reference, v)}"
                          for v in verdicts if not v.passed]
     return Verdict(passed=not reasons, reason="; ".join(reasons[:3]), outputs=verdicts)
+
+
+def _fed(signature: str, samples: Samples, words: Mapping[str, Vocabulary], sample: int) -> dict[str, Excerpt]:
+    """What ``sample`` feeds, in its own length, by input."""
+    return {name: excerpt(rows[0, ...], vocabulary.of(words, signature, name))
+            for name, rows in samples.take([sample]).items()}
 
 
 def _noisy(reference: Reference, verdict: OutputVerdict) -> str:

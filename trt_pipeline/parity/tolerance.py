@@ -109,6 +109,37 @@ class OutputGate(Frozen):
         return "; ".join(parts + [str(part) for part in (self.close, self.match, self.top_k) if part])
 
 
+class MetricBound(Frozen):
+    """What a user's metric has to keep: its value alone, or against the original's. All that is given must hold."""
+
+    min: float | None = None
+    max: float | None = None
+    max_drop: float | None = Field(None, ge=0)
+    """How far below the original's value it may be."""
+    max_rise: float | None = Field(None, ge=0)
+    """How far above it."""
+    higher_is_better: bool = True
+    """Which way figures and Pareto fronts take it; by default down where only ``max`` or ``max_rise`` is given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _direction(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "higher_is_better" in value:
+            return value
+        downwards = {"max", "max_rise"} & set(value) and not {"min", "max_drop"} & set(value)
+        return {**value, "higher_is_better": not downwards}
+
+    @property
+    def given(self) -> bool:
+        """Whether there is any bound, and not only a direction."""
+        return any(bound is not None for bound in (self.min, self.max, self.max_drop, self.max_rise))
+
+    def __str__(self) -> str:
+        parts = ((">=", self.min, ""), ("<=", self.max, ""), ("a drop of at most", self.max_drop, " from the original"),
+                 ("a rise of at most", self.max_rise, " from the original"))
+        return ", ".join(f"{word} {bound:g}{where}" for word, bound, where in parts if bound is not None)
+
+
 class Gate(Frozen):
     """The bounds that every candidate has to keep.
 
@@ -119,6 +150,8 @@ class Gate(Frozen):
 
     outputs: dict[str, OutputGate] = {}
     precisions: dict[str, dict[str, OutputGate]] = {}
+    metrics: dict[str, MetricBound] = {}
+    """Bounds on metrics of the user's own (`metrics.metric`), by name."""
 
     def resolve(self, signature: str, output: str, dtype: str, precision: str, noise_floor: float) -> OutputGate:
         """The gate of one output.

@@ -13,6 +13,7 @@ from trt_pipeline.config.schema import Config
 from trt_pipeline.model.contract import Contract
 from trt_pipeline.publish import (
     batching,
+    checksums,
     memory,
     record,
     select,
@@ -28,6 +29,7 @@ from trt_pipeline.publish.batching import Batches
 from trt_pipeline.publish.layout import TRITON_FOLDER
 from trt_pipeline.publish.memory import Memory
 from trt_pipeline.publish.record import Record
+from trt_pipeline.publish.seal import Evidence
 from trt_pipeline.results import CandidateResult, Publication
 from trt_pipeline.samples.store import Samples
 
@@ -49,6 +51,7 @@ class _Publisher:
     samples: Mapping[str, Samples]
     write_warm_up: WriteWarmUp | None
     again: bool
+    evidence: Evidence | None
 
 
 def check(config: Config) -> None:
@@ -64,24 +67,28 @@ def check(config: Config) -> None:
 def publish_all(config: Config, contract: Contract, signatures: tuple[str, ...],
                 candidates: tuple[CandidateResult, ...], files: dict[str, Path], run_id: str, model_digest: str,
                 again: bool, samples: Mapping[str, Samples] | None = None,
-                write_warm_up: WriteWarmUp | None = None) -> tuple[Publication, ...]:
+                write_warm_up: WriteWarmUp | None = None,
+                evidence: Evidence | None = None, by_hand: str | None = None) -> tuple[Publication, ...]:
     """One `Publication` a target, in the config's order; rewrites the files of the serving folder.
 
     Args:
         files: candidate -> folder of its artifact.
         samples: signature -> real ones that servers warm up with, where there are any.
+        evidence: what says of new versions where they come from (`provenance.record`).
+        by_hand: the candidate that was chosen already, for all targets that can load it.
 
     Raises:
         OutputError: the serving folder cannot be written or the disk is full.
         ConfigError: `check`.
     """
     chosen = contract.model_copy(update={"signatures": {name: contract.signatures[name] for name in signatures}})
-    publisher = _Publisher(config, chosen, samples or {}, write_warm_up, again)
+    publisher = _Publisher(config, chosen, samples or {}, write_warm_up, again, evidence)
     found: list[Publication] = []
     with versions.publishing(config.serving):
         check(config)
         for target in config.targets:
-            choice = select.choose(target, candidates, config.objective)
+            choice = (select.chosen(target, candidates, by_hand, config.objective) if by_hand
+                      else select.choose(target, candidates, config.objective))
             shown = f"{target.kind} {target.version}"
             if choice.candidate is None:
                 found.append(Publication(target=shown, candidate=None, why=choice.why))
@@ -92,7 +99,7 @@ def publish_all(config: Config, contract: Contract, signatures: tuple[str, ...],
             batches = batching.of_artifact(artifact, chosen.signatures, config.max_batch_size)
             measured = memory.of_candidate(candidate, candidates)
             manifest = (_manifest(candidate.name, artifact, folder)
-                        | {"why": choice.why, "original": model_digest, "run": run_id}
+                        | {"why": choice.why, "original": model_digest, "run": run_id, checksums.KEY: checksums.FILE}
                         | served.facts(batches, measured, config.padding))
             publish = _to_tf_serving if target.kind == "tf-serving" else _to_triton
             made = publish(publisher, artifact, folder, manifest, batches, measured)
@@ -125,7 +132,8 @@ def _to_tf_serving(publisher: _Publisher, artifact: Artifact, folder: Path, mani
             added[warm_up.RECORDS] = publisher.write_warm_up(artifact, batches.sizes if batches else (1,))
         except NoWarmUp as error:
             why = f"no warm-up records: {error}"
-    version, new = tf_serving.publish(source, serving, config.name, manifest, None, publisher.again, added)
+    version, new = tf_serving.publish(source, serving, config.name, manifest, None, publisher.again, added,
+                                      publisher.evidence)
     path = serving / config.name / str(version)
     if not new:
         _refresh(serving, path, manifest, added, {batching.PER_VERSION} | ({warm_up.RECORDS} if anew else set()))
@@ -145,9 +153,21 @@ def _refresh(serving: Path, path: Path, manifest: dict[str, Any], added: Mapping
     fresh["added"] = [*added, *(name for name in before if name not in renewed)]
     if not fresh["added"]:
         del fresh["added"]
-    files = {path / name: None for name in before if name in renewed} | {
-        path / name: content if isinstance(content, str) else content.read_bytes() for name, content in added.items()}
-    versions.write(serving, {**files, path / versions.MANIFEST: versions.manifest_text(fresh)})
+    gone = {path / name: None for name in before if name in renewed}
+    given = {path / name: content if isinstance(content, str) else content.read_bytes()
+             for name, content in added.items()}
+    there = {file: content for file, content in given.items() if file.exists()}
+    # Wherever this is cut off, the manifest names no less than there is, and no batches that its requests exceed.
+    files = {**gone, **there, path / versions.MANIFEST: versions.manifest_text(fresh), **given}
+    versions.write(serving, files, path if _summed(path) else None)
+
+
+def _summed(version: Path) -> bool:
+    """Whether a version has checksums that hold by themselves; others are not made to pass for whole."""
+    try:
+        return checksums.read(version) is not None
+    except ValueError:
+        return False
 
 
 def _to_triton(publisher: _Publisher, artifact: Artifact, folder: Path, manifest: dict[str, Any],
@@ -159,7 +179,8 @@ def _to_triton(publisher: _Publisher, artifact: Artifact, folder: Path, manifest
     repository = config.serving / TRITON_FOLDER
     version, new = triton.publish(
         artifact, folder, signatures, repository, config.name, config.max_batch_size, manifest, config.keep,
-        publisher.again, requests, memory.onnxruntime_parameters(measured) if artifact.kind == "onnx" else {})
+        publisher.again, requests, memory.onnxruntime_parameters(measured) if artifact.kind == "onnx" else {},
+        publisher.evidence)
     first = triton.triton_name(config.name, next(iter(signatures)), list(signatures))
     return _Made(version, new, repository / first / str(version))
 

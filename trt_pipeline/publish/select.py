@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from trt_pipeline import figures, pareto
 from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.benchmarking.statistics import Ratio
@@ -13,7 +14,7 @@ from trt_pipeline.frozen import Frozen
 from trt_pipeline.publish import servers
 from trt_pipeline.results import CandidateResult
 
-ORIGINAL = "original"
+ORIGINAL = figures.ORIGINAL
 # From the narrowest on.
 _WIDTHS = ("int8", "fp16", "bf16", "tf32", "fp32", "native")
 
@@ -61,6 +62,17 @@ def choose(target: Target, candidates: tuple[CandidateResult, ...], objective: s
     return choice.model_copy(update={"why": "; ".join(filter(None, (choice.why, *notes)))})
 
 
+def chosen(target: Target, candidates: tuple[CandidateResult, ...], name: str, objective: str) -> Choice:
+    """The candidate called ``name``, which somebody chose, if ``target`` can load it; ``why`` as `choose` has it."""
+    candidate = next(c for c in candidates if c.name == name)
+    if form_for(target, candidate) is None:
+        loadable = ", ".join(servers.loadable_kinds(target.kind, target.version))
+        return Choice(candidate=None, why=_why_left_out(target, candidate) or f"{name} is none of {loadable}")
+    timed = ratio(candidate, objective)
+    why = f"chosen by hand; {objective}: {timed} of the original" if timed else "chosen by hand"
+    return Choice(candidate=name, why="; ".join(filter(None, (why, _notes(target, candidate)))))
+
+
 def _notes(target: Target, chosen: CandidateResult) -> str:
     """What there is to know of ``chosen``, in the form that ``target`` gets."""
     form = form_for(target, chosen)
@@ -81,11 +93,11 @@ def _best(target: Target, fitting: tuple[CandidateResult, ...], objective: str) 
         return Choice(candidate=winner.name, why=f"{objective}: {ratio(winner, objective)} of the original")
     if any(c.name == ORIGINAL for c in fitting):
         return Choice(candidate=ORIGINAL, why=f"no candidate that it can load beats the original in {objective}")
-    passed = [c for c in fitting if c.status == "ok" and c.benchmark]
+    passed = [(found, c) for c in fitting if c.status == "ok" and (found := ratio(c, objective))]
     if not passed:
         return Choice(candidate=None, why=f"no candidate that it can load ({', '.join(loadable)}) passed its gate")
-    best = max(passed, key=lambda c: _ratio(c, objective).value)
-    return Choice(candidate=best.name, why=f"it cannot load the original; {objective}: {ratio(best, objective)} of it")
+    speed, best = max(passed, key=lambda one: one[0].value)
+    return Choice(candidate=best.name, why=f"it cannot load the original; {objective}: {speed} of it")
 
 
 def _why_left_out(target: Target, candidate: CandidateResult) -> str:
@@ -108,31 +120,24 @@ def _narrowest_estimated(candidates: tuple[CandidateResult, ...]) -> CandidateRe
 
 def fastest(candidates: Iterable[CandidateResult], objective: str) -> CandidateResult | None:
     """The candidate with the best ratio among those that passed and whose interval says faster."""
-    faster = [c for c in candidates if c.status == "ok" and c.name != ORIGINAL and c.benchmark
-              and _ratio(c, objective).faster]
-    return max(faster, key=lambda c: _ratio(c, objective).value, default=None)
+    faster = [(found.value, c) for c in candidates if c.status == "ok" and c.name != ORIGINAL
+              and (found := ratio(c, objective)) and found.faster]
+    return max(faster, key=lambda one: one[0])[1] if faster else None
 
 
 def ratio(candidate: CandidateResult, objective: str) -> Ratio | None:
     """Speed of ``candidate`` against the original in the objective, or None where it was not timed."""
-    return _ratio(candidate, objective) if candidate.benchmark else None
+    metric, _, batch = objective.partition("@")
+    if candidate.benchmark is None or not figures.timings(candidate, int(batch)):
+        return None
+    return candidate.benchmark.ratio(metric, int(batch))
 
 
 def parity_error(candidate: CandidateResult) -> float | None:
     """One number for the parity axis (`Verdict.error`); None where the candidate was not judged."""
-    return candidate.verdict.error if candidate.verdict else None
+    return figures.figure(candidate, "parity")
 
 
 def pareto_front(candidates: Iterable[CandidateResult], objective: str) -> list[CandidateResult]:
     """Candidates that passed and that no other beats in both speed and parity error, fastest first."""
-    points = [(c, r.value, e) for c in candidates if c.status == "ok"
-              and (r := ratio(c, objective)) is not None and (e := parity_error(c)) is not None]
-    front = [c for c, speed, error in points
-             if not any(s >= speed and e <= error and (s, e) != (speed, error) for _, s, e in points)]
-    return sorted(front, key=lambda c: -_ratio(c, objective).value)
-
-
-def _ratio(candidate: CandidateResult, objective: str) -> Ratio:
-    assert candidate.benchmark
-    metric, _, batch = objective.partition("@")
-    return candidate.benchmark.ratio(metric, int(batch))
+    return [point.candidate for point in pareto.front(candidates, figures.SPEEDUP + objective, "parity")]

@@ -6,6 +6,7 @@
     tensorflow_session.config   its limit of GPU memory, where it has a GPU
     compose.yaml, kserve.yaml   the servers themselves
     publications.json           what the next publication has to know
+    SHA256SUMS                  the checksums of these
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from trt_pipeline.publish import batching, compose, deployment, kserve, memory, 
 from trt_pipeline.publish.layout import BATCHING, COMPOSE, KSERVE, MODELS, MONITORING, SESSION
 from trt_pipeline.publish.record import Record
 
-_FILES = (BATCHING, SESSION, MONITORING, MODELS, COMPOSE, KSERVE, record.FILE)
+FILES = (BATCHING, SESSION, MONITORING, MODELS, COMPOSE, KSERVE, record.FILE)
+"""Which of them there may be."""
 _METRICS = 'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n'
 
 
@@ -34,7 +36,7 @@ def write(serving: Path, records: Mapping[str, Record]) -> dict[str, Record]:
         OutputError: the folder cannot be written.
     """
     tensorflow, triton = served.tensorflow_models(serving, records), served.triton_models(serving, records)
-    texts: dict[str, str | None] = dict.fromkeys(_FILES)
+    texts: dict[str, str | None] = dict.fromkeys(FILES)
     containers, services = [], []
     if tensorflow:
         one = deployment.server("tf-serving", tensorflow)
@@ -59,5 +61,5 @@ def write(serving: Path, records: Mapping[str, Record]) -> dict[str, Record]:
         name for name in records if any(m.name == name or m.name.startswith(f"{name}-") for m in triton)}
     written = {name: entry for name, entry in written.items() if name in present}
     texts[record.FILE] = record.text(written) if written else None
-    versions.write(serving, {serving / name: text for name, text in texts.items()})
+    versions.write(serving, {serving / name: text for name, text in texts.items()}, serving)
     return written

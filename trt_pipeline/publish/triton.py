@@ -19,7 +19,8 @@ from trt_pipeline.backends.base import Artifact
 from trt_pipeline.engine import recipe
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.model.contract import DEFAULT_SIGNATURE, SignatureContract, TensorContract
-from trt_pipeline.publish import triton_warm_up, versions
+from trt_pipeline.publish import seal, triton_warm_up, versions
+from trt_pipeline.publish.seal import Evidence
 from trt_pipeline.publish.triton_config import PLATFORMS, SAVED_MODELS, config_text, largest_batch
 from trt_pipeline.publish.triton_readme import readme_text
 from trt_pipeline.publish.triton_warm_up import Request
@@ -54,7 +55,7 @@ class _Settings:
 def publish(artifact: Artifact, folder: Path, signatures: dict[str, SignatureContract], repository: Path, name: str,
             max_batch_size: int, manifest: dict[str, Any], keep: int | None, again: bool = False,
             requests: Mapping[str, Sequence[Request]] | None = None,
-            parameters: Mapping[str, str] | None = None) -> tuple[int, bool]:
+            parameters: Mapping[str, str] | None = None, evidence: Evidence | None = None) -> tuple[int, bool]:
     """Publish every signature of ``artifact`` as the next version of its Triton model.
 
     Args:
@@ -63,6 +64,7 @@ def publish(artifact: Artifact, folder: Path, signatures: dict[str, SignatureCon
         max_batch_size: the largest batch that servers should form; engines may allow less.
         requests: signature -> real ones, to warm up with.
         parameters: those of Triton's backend.
+        evidence: what says where the versions come from.
 
     Returns:
         The version of the first signature's model, and whether anything is new.
@@ -77,7 +79,7 @@ def publish(artifact: Artifact, folder: Path, signatures: dict[str, SignatureCon
               for signature, contract in signatures.items()]
     published = []
     for model in models:
-        published.append(_publish_one(model, repository, manifest, again))
+        published.append(_publish_one(model, repository, manifest, again, evidence))
         versions.prune(repository / model.name, keep, repository.parent)
     return published[0][0], any(new for _, new in published)
 
@@ -128,7 +130,8 @@ def _narrowed(contract: SignatureContract, names: dict[str, str]) -> SignatureCo
     return contract.model_copy(update={"inputs": of_engine(contract.inputs), "outputs": of_engine(contract.outputs)})
 
 
-def _publish_one(model: _Model, repository: Path, manifest: dict[str, Any], again: bool) -> tuple[int, bool]:
+def _publish_one(model: _Model, repository: Path, manifest: dict[str, Any], again: bool,
+                 evidence: Evidence | None) -> tuple[int, bool]:
     folder = repository / model.name
     known = versions.existing(folder)
     old_front = {path.relative_to(folder).as_posix(): path.read_bytes() for path in (
@@ -139,7 +142,7 @@ def _publish_one(model: _Model, repository: Path, manifest: dict[str, Any], agai
     version = known[-1] + 1 if known else 1
     with versions.staging(repository.parent) as scratch:
         staged = scratch / "model"
-        _write_version(model, staged / str(version), manifest)
+        _write_version(model, staged / str(version), manifest, evidence)
         if old_front == model.front:
             versions.place(staged / str(version), folder / str(version))
         else:
@@ -153,7 +156,7 @@ def _publish_one(model: _Model, repository: Path, manifest: dict[str, Any], agai
     return version, True
 
 
-def _write_version(model: _Model, target: Path, manifest: dict[str, Any]) -> None:
+def _write_version(model: _Model, target: Path, manifest: dict[str, Any], evidence: Evidence | None) -> None:
     versions.copy(model.source, target / model.target)
     weights = model.source.with_name(f"{model.source.name}.data")
     if weights.is_file():  # of an ONNX model that has them in a file of their own
@@ -161,6 +164,13 @@ def _write_version(model: _Model, target: Path, manifest: dict[str, Any]) -> Non
     (target / versions.MANIFEST).write_text(versions.manifest_text(manifest | {"signature": model.signature}))
     # For going back to this version after another one has changed the model's configuration.
     _write(model.front, target)
+    place = f"{model.target}/{seal.IN_SAVED_MODEL}" if model.source.is_dir() else seal.BESIDE
+    seal.seal(target, evidence, place)
+
+
+def is_front(name: str) -> bool:
+    """Whether a file of a version, by its path there, is a copy of what lies beside the versions."""
+    return name in (CONFIG, _README) or name.startswith(f"{triton_warm_up.FOLDER}/")
 
 
 def _write(front: Mapping[str, bytes], target: Path) -> None:

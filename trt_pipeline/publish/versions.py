@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trt_pipeline.errors import OutputError, one_line
+from trt_pipeline.publish import checksums
 
 MANIFEST = "trt_pipeline.json"
 _STAGING_PREFIX = ".staging-"
@@ -131,10 +133,14 @@ def exchange(staged: Path, destination: Path) -> None:
     os.rename(aside, staged)
 
 
-def write(root: Path, files: Mapping[Path, str | bytes | None]) -> None:
+def write(root: Path, files: Mapping[Path, str | bytes | None], summed: Path | None = None) -> None:
     """Make each file, at a path below ``root``, appear with its content in one rename, or go where that is None.
 
-    Files that have their content already are left alone. All of it is on the disk before the first file changes.
+    Files that have their content already are left alone. All of it is on the disk before the first file changes, and
+    they change in the order of ``files``.
+
+    Args:
+        summed: the folder, above all of ``files``, whose checksums are to follow; it gets some where it has none.
 
     Raises:
         OutputError: the disk is full or ``root`` cannot be written.
@@ -142,21 +148,57 @@ def write(root: Path, files: Mapping[Path, str | bytes | None]) -> None:
     wanted = {path: content.encode() if isinstance(content, str) else content for path, content in files.items()}
     changed = {path: content for path, content in wanted.items()
                if (path.read_bytes() if path.is_file() else None) != content}
-    if not changed:
+    sums = _sums(summed, wanted) if summed else b""
+    if not changed and (summed is None or sums == _sums_there(summed)):
         return
     with staging(root) as scratch:
         staged = {path: scratch / str(number) for number, path in enumerate(changed)}
         for path, content in changed.items():
             if content is not None:
                 staged[path].write_bytes(content)
+        (scratch / checksums.NEXT).write_bytes(sums)
         _sync(scratch)
-        for path, content in changed.items():
-            if content is None:
-                path.unlink()
-            else:
-                os.replace(staged[path], path)
-        for folder in {path.parent for path in changed}:
-            _sync_folder(folder)
+        with _summing(summed, scratch / checksums.NEXT):
+            for path, content in changed.items():
+                if content is None:
+                    path.unlink()
+                else:
+                    os.replace(staged[path], path)
+            for folder in {path.parent for path in changed}:
+                _sync_folder(folder)
+
+
+@contextmanager
+def _summing(folder: Path | None, staged: Path) -> Iterator[None]:
+    """Change files of ``folder`` between the two steps in which its checksums become what is ``staged``."""
+    if folder is None:
+        yield
+        return
+    now, coming = folder / checksums.FILE, folder / checksums.NEXT
+    os.replace(staged, coming)
+    _sync_folder(folder)
+    yield
+    if checksums.parse(coming.read_bytes()):
+        os.replace(coming, now)
+    else:
+        now.unlink(missing_ok=True)
+        coming.unlink()
+    _sync_folder(folder)
+
+
+def _sums(folder: Path, written: Mapping[Path, bytes | None]) -> bytes:
+    """The checksums of ``folder`` once it has what is ``written``."""
+    new = {path.relative_to(folder).as_posix(): content for path, content in written.items()}
+    sums = {name: content for name, content in checksums.settled(folder, new).items() if name not in new}
+    sums |= {name: hashlib.sha256(content).hexdigest() for name, content in new.items() if content is not None}
+    return checksums.text(sums)
+
+
+def _sums_there(folder: Path) -> bytes:
+    """The checksums of ``folder``, of nothing without any; no such file where a writer was killed."""
+    if (folder / checksums.NEXT).exists():
+        return b""
+    return (folder / checksums.FILE).read_bytes() if (folder / checksums.FILE).is_file() else checksums.text({})
 
 
 def prune(folder: Path, keep: int | None, root: Path, spared: Collection[int] = ()) -> list[int]:

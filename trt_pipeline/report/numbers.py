@@ -13,7 +13,9 @@ _ERROR_FREE_DB = 300.0
 
 def milliseconds(value: float | None) -> str:
     """A latency given in milliseconds."""
-    return NONE if value is None else f"{_three_digits(value)} ms"
+    if value is None:
+        return NONE
+    return f"{_three_digits(value)} ms" if value >= 0.1 or value <= 0 else f"{value:.3g} ms"
 
 
 def seconds(value: float | None) -> str:
@@ -77,6 +79,11 @@ def ratio(value: Ratio | None) -> str:
     if value is None:
         return NONE
     return f"{times(value.value)} [{_three_digits(value.low)}, {_three_digits(value.high)}]"
+
+
+def interval(value: Ratio) -> str:
+    """The interval of a ratio alone."""
+    return f"{_three_digits(value.low)} to {_three_digits(value.high)}"
 
 
 def _three_digits(value: float) -> str:

@@ -1,30 +1,22 @@
-"""The latency/parity scatter plot as an SVG element that follows the page's light and dark colours."""
+"""The latency/parity scatter plot."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from trt_pipeline.frozen import Frozen
-from trt_pipeline.report import numbers
+from trt_pipeline.report import numbers, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
-# Colours that nothing else uses; `_follow_page` replaces each with the page's variable.
-_INK, _MUTED, _GRID, _SURFACE = "#010203", "#010204", "#010205", "#010206"
-_PASSED, _REJECTED, _ORIGINAL = "#010207", "#010208", "#010209"
-_VARIABLES = {_INK: "ink", _MUTED: "muted", _GRID: "line", _SURFACE: "surface", _PASSED: "accent",
-              _REJECTED: "bad", _ORIGINAL: "ink"}
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_PASSED, _REJECTED, _ORIGINAL = svg.ACCENT, svg.BAD, svg.INK
 _LONGEST_LABEL = 24
 _MARK_POINTS = 7.0
 # Where a label may stand, nearest first: direction, and its alignment to that side.
@@ -53,28 +45,17 @@ class Mark(Frozen):
 
 def scatter(marks: Sequence[Mark], latency_label: str) -> Markup:
     """An ``<svg>`` element with a mark for each of ``marks``; the Pareto front is joined."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with warnings.catch_warnings(), matplotlib.rc_context():
-        # Names may have characters that matplotlib's own font lacks; the browser's font draws them.
-        warnings.filterwarnings("ignore", message="Glyph")
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "plot", "font.size": 10.5,
-                                    "axes.unicode_minus": False, "text.color": _INK})
-        figure = Figure(figsize=(5.4, 4.0), dpi=72, layout="constrained")
-        FigureCanvasAgg(figure)
+    with svg.settings():
+        figure = svg.figure(4.8, 3.7, layout="constrained")
         axes = figure.add_subplot()
         heights = _draw_axes(axes, marks, latency_label)
         _draw_marks(axes, marks, heights)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         _draw_labels(axes, marks, heights)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True,
-                       metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return _follow_page(text.getvalue(), marks, latency_label)
+        description = ". ".join(str(mark) for mark in marks)
+        return svg.element(figure, "plot", f"{latency_label} against parity error", f"{description}.",
+                           {f"mark-{number}": str(mark) for number, mark in enumerate(marks)})
 
 
 def _draw_axes(axes: Axes, marks: Sequence[Mark], latency_label: str) -> list[float]:
@@ -88,27 +69,24 @@ def _draw_axes(axes: Axes, marks: Sequence[Mark], latency_label: str) -> list[fl
     axes.set_yscale("log")
     axes.minorticks_off()
     axes.set_yticks([10.0**floor, *(10.0**d for d in decades)],
-                    ["exact", *(f"10{str(d).translate(_SUPERSCRIPT)}" for d in decades)])
+                    ["exact", *(svg.power(d) for d in decades)])
     axes.set_ylim(10 ** (floor - 0.4 * step), 10 ** (high + 0.4 * step))
-    axes.axhline(10 ** (floor + 0.5 * step), color=_MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
+    axes.axhline(10 ** (floor + 0.5 * step), color=svg.MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
 
     fastest, slowest = min(m.latency_ms for m in marks), max(m.latency_ms for m in marks)
     if slowest > 20 * fastest > 0:
         axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.set_xticks(*svg.ticks(fastest / 1.6, slowest * 1.9, logarithmic=True, most=6))
         axes.set_xlim(fastest / 1.6, slowest * 1.9)
     else:
         margin = max(slowest - fastest, 0.2 * slowest, 1e-6) * 0.2
         axes.set_xlim(max(0.0, fastest - margin), slowest + 1.2 * margin)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel(f"{latency_label}, ms (left is faster)", color=_MUTED)
-    axes.set_ylabel("parity error (lower is closer)", color=_MUTED)
-    axes.grid(color=_GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=_MUTED, length=0)
-    axes.tick_params(axis="x", which="minor", labelbottom=False)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name in ("left", "bottom"))
-        spine.set_color(_GRID)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel(f"{latency_label}, ms (left is faster)", color=svg.MUTED)
+    axes.set_ylabel("parity error (lower is closer)", color=svg.MUTED)
+    axes.grid(color=svg.GRID, linewidth=0.7)
+    svg.plain(axes)
     return [mark.error or 10.0**floor for mark in marks]
 
 
@@ -118,7 +96,7 @@ def _draw_marks(axes: Axes, marks: Sequence[Mark], heights: Sequence[float]) -> 
     for number, (mark, y) in enumerate(zip(marks, heights, strict=True)):
         colour = _ORIGINAL if mark.original else _PASSED if mark.passed else _REJECTED
         axes.scatter([mark.latency_ms], [y], s=_MARK_POINTS**2, marker="D" if mark.original else "o", zorder=3,
-                     facecolor=colour if mark.passed else _SURFACE, edgecolor=colour, linewidth=1.6, clip_on=False,
+                     facecolor=colour if mark.passed else svg.SURFACE, edgecolor=colour, linewidth=1.6, clip_on=False,
                      gid=f"mark-{number}")
 
 
@@ -154,7 +132,7 @@ def _labels(axes: Axes, mark: Mark, y: float) -> Iterator[Annotation]:
     name = mark.name if len(mark.name) <= _LONGEST_LABEL else f"{mark.name[:_LONGEST_LABEL - 1]}…"
     for distance in _DISTANCES:
         for dx, dy, horizontal, vertical in _SIDES:
-            far = {"arrowstyle": "-", "color": _MUTED, "linewidth": 0.6} if distance > _DISTANCES[0] else None
+            far = {"arrowstyle": "-", "color": svg.MUTED, "linewidth": 0.6} if distance > _DISTANCES[0] else None
             yield axes.annotate(name, (mark.latency_ms, y), xytext=(dx * distance, dy * distance), zorder=2.5,
                                 textcoords="offset points", ha=horizontal, va=vertical, parse_math=False,
                                 arrowprops=far, annotation_clip=False)
@@ -175,26 +153,3 @@ def _overlap(one: Bbox, other: Bbox) -> float:
     width = min(one.x1, other.x1) - max(one.x0, other.x0)
     height = min(one.y1, other.y1) - max(one.y0, other.y0)
     return float(max(width, 0.0) * max(height, 0.0))
-
-
-def _follow_page(document: str, marks: Sequence[Mark], latency_label: str) -> Markup:
-    """Make matplotlib's document an element of the page: its colours, its fonts, ids of its own, a title."""
-    svg = document[document.index("<svg"):]
-    svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<[^>]*>", lambda tag: _own_tag(tag[0]), svg)
-    svg = re.sub(r"<svg[^>]*>", lambda tag: re.sub(r' (width|height)="[^"]*"', "", tag[0]), svg, count=1)
-    for number, mark in enumerate(marks):
-        group = f'<g id="plot-mark-{number}">'
-        svg = svg.replace(group, f"{group}<title>{escape(str(mark))}</title>")
-    description = ". ".join(str(mark) for mark in marks)
-    head = (f'<title id="plot-title">{escape(latency_label)} against parity error</title>'
-            f'<desc id="plot-desc">{escape(description)}.</desc>')
-    svg = svg.replace("<svg", '<svg role="img" aria-labelledby="plot-title plot-desc"', 1)
-    return Markup(re.sub(r"(<svg[^>]*>)", lambda m: m[1] + head, svg, count=1))
-
-
-def _own_tag(tag: str) -> str:
-    """One tag with the page's colours and font in place of matplotlib's, and ids that are the plot's own."""
-    tag = re.sub(r'( id="|href="#|url\(#)', r"\1plot-", tag)
-    tag = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", tag)
-    return re.sub("#0102[0-9a-f]{2}", lambda colour: f"var(--{_VARIABLES[colour[0]]})", tag)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 
 from rich import box
@@ -16,6 +18,7 @@ from trt_pipeline.benchmarking.interleaved import BenchmarkResult
 from trt_pipeline.inspection import Inspection
 from trt_pipeline.publish import select
 from trt_pipeline.report import numbers, wording
+from trt_pipeline.report.notebook import LiveCell
 from trt_pipeline.results import CandidateResult
 from trt_pipeline.run_result import RunResult
 
@@ -41,7 +44,7 @@ def print_summary(result: RunResult, console: Console) -> None:
                 _print(console, f"{candidate.name} islands: {traded}")
         if candidate.reason and not wide:
             _print(console, f"{candidate.name} {candidate.status}:", _STYLES[candidate.status])
-            console.print(Padding(Text(_printable(candidate.reason), overflow="fold"), (0, 0, 0, 2)))
+            console.print(Padding(Text(printable(candidate.reason), overflow="fold"), (0, 0, 0, 2)))
     console.print()
     _print_publications(result, console)
     _print(console, f"report: {Path(result.folder) / 'report.html'}")
@@ -59,13 +62,13 @@ def _print_publications(result: RunResult, console: Console) -> None:
 def print_inspection(found: Inspection, console: Console) -> None:
     """Contract, operations, and what keeps which signature off which backend."""
     for name, signature in found.contract.signatures.items():
-        table = Table(title=Text(_printable(f"{name}  ({signature.method_name})")), title_justify="left")
+        table = Table(title=Text(printable(f"{name}  ({signature.method_name})")), title_justify="left")
         for heading in ("", "name", "dtype and shape"):
             table.add_column(heading)
         for side, tensors in (("input", signature.inputs), ("output", signature.outputs)):
             for key, tensor in tensors.items():
                 default = f", default {tensor.default}" if tensor.default is not None else ""
-                table.add_row(side, Text(_printable(key)), Text(_printable(f"{tensor}{default}")))
+                table.add_row(side, Text(printable(key)), Text(printable(f"{tensor}{default}")))
         console.print(table)
         _print_operations(found, name, console)
     contract = found.contract
@@ -98,7 +101,7 @@ def print_timings(results: dict[str, BenchmarkResult], console: Console) -> None
         for b in result.batches:
             cells = (name, b.signature, str(b.batch_size), f"{b.candidate.p50:.2f}", f"{b.original.p50:.2f}",
                      str(b.ratios["latency_p50"]), str(b.ratios["throughput"]))
-            table.add_row(*(Text(_printable(cell)) for cell in cells))
+            table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(table)
 
 
@@ -119,39 +122,58 @@ def print_finished(result: CandidateResult, folder: Path, console: Console) -> N
 
 
 class Bars:
-    """Shows how a run goes, on stderr: a bar for the stage at work, one line for each judged candidate.
+    """Shows how a run goes, on stderr: a bar for each stage at work, one line for each judged candidate.
 
-    Bars only appear where stderr is a terminal; the lines always do.
+    Bars only appear where stderr is a terminal, and in notebooks; the lines always do. Threads may share it.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(),
                    TimeElapsedColumn())
-        self._bars = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        self._current: TaskID | None = None
+        # What a program prints meanwhile goes above the bars, unless it goes elsewhere.
+        self._bars = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal,
+                              redirect_stdout=sys.stdout is not None and sys.stdout.isatty())
+        self._cell = LiveCell(self._bars) if self.console.is_jupyter else None
+        self._lanes: dict[str, TaskID] = {}
+        self._lock = Lock()
 
     def __enter__(self) -> Bars:
         self._bars.start()
+        if self._cell:
+            self._cell.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
+        if self._cell:
+            self._cell.stop()
         self._bars.stop()
 
-    def stage(self, name: str) -> None:
-        """Replace the bar by one for the stage ``name``, whose length is not known yet."""
-        if self._current is not None:
-            self._bars.remove_task(self._current)
-        self._current = self._bars.add_task(_printable(name), total=None)
+    def stage(self, name: str, *, lane: str = "") -> None:
+        """Make the bar of ``lane`` that of stage ``name``, whose length is not known yet; none where that is empty."""
+        with self._lock:
+            if not name:
+                self._end(lane)
+            elif lane not in self._lanes:
+                self._lanes[lane] = self._bars.add_task(printable(name), total=None)
+            else:
+                # Rather than a new bar, which would go below those of the other lanes.
+                bar = self._lanes[lane]
+                next(task for task in self._bars.tasks if task.id == bar).total = None
+                self._bars.reset(bar, description=printable(name))
 
-    def progress(self, done: int, total: int) -> None:
-        """Move the stage's bar."""
-        if self._current is not None:
-            self._bars.update(self._current, completed=done, total=total or None)
+    def progress(self, done: int, total: int, *, lane: str = "") -> None:
+        """Move the bar of ``lane``."""
+        with self._lock:
+            if lane in self._lanes:
+                self._bars.update(self._lanes[lane], completed=done, total=total or None)
 
     def candidate(self, result: CandidateResult) -> None:
-        """Print what became of a candidate."""
+        """Print what became of a candidate; its bar goes."""
+        with self._lock:
+            self._end(result.name)
+            self._end("")
         words = [f"{result.label}: {result.status}"]
         if result.benchmark and result.name != select.ORIGINAL:
             first = result.benchmark.batches[0].batch_size
@@ -161,6 +183,10 @@ class Bars:
         if result.reason:
             words.append(result.reason)
         _print(self.console, ", ".join(words), _STYLES[result.status] if result.status != "ok" else "")
+
+    def _end(self, lane: str) -> None:
+        if lane in self._lanes:
+            self._bars.remove_task(self._lanes.pop(lane))
 
 
 def _table(result: RunResult, wide: bool) -> Table:
@@ -181,21 +207,21 @@ def _table(result: RunResult, wide: bool) -> Table:
         timing = wording.at_objective(candidate, result.objective)
         throughput = candidate.benchmark.ratio("throughput", largest) if candidate.benchmark else None
         cells = [
-            Text(_printable(candidate.label)), Text(candidate.status, style=_STYLES[candidate.status]),
+            Text(printable(candidate.label)), Text(candidate.status, style=_STYLES[candidate.status]),
             Text(numbers.milliseconds(timing.candidate.p50 if timing else None)),
             Text(numbers.ratio(select.ratio(candidate, result.objective))),
             Text(numbers.times(throughput.value) if throughput else numbers.NONE),
             Text(wording.parity(candidate).replace("not comparable", "n/a")),
             Text(numbers.size(candidate.size_bytes))]
-        table.add_row(*cells, *([Text(_printable(candidate.reason))] if wide else []))
+        table.add_row(*cells, *([Text(printable(candidate.reason))] if wide else []))
     return table
 
 
 def _print(console: Console, line: str, style: str = "") -> None:
     """One line of text as it is: no markup, no highlighting, wrapped by the terminal and nowhere else."""
-    console.print(Text(_printable(line), style=style), soft_wrap=True)
+    console.print(Text(printable(line), style=style), soft_wrap=True)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """``text`` on one line, without the control characters with which it could command a terminal."""
     return "".join(c if c.isprintable() else " " for c in text)

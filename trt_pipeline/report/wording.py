@@ -10,6 +10,7 @@ from trt_pipeline.benchmarking.statistics import Ratio
 from trt_pipeline.config import loader
 from trt_pipeline.errors import PipelineError
 from trt_pipeline.interpreter import Interpreter
+from trt_pipeline.parity.excerpt import WorstSample
 from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.publish import select
 from trt_pipeline.report import numbers
@@ -42,11 +43,12 @@ def verdict(result: RunResult) -> str:
     measured = objective(result.objective)
     if not result.publications:
         best = select.fastest(result.candidates, result.objective)
+        missed = f"; the run missed its gate: {result.gate.reason}" if result.gate and not result.gate.passed else ""
         if best is None:
             return ("Nothing was published, this run only judged: no candidate that passed beats the original in "
-                    f"{measured}.")
+                    f"{measured}{missed}.")
         return (f"Nothing was published, this run only judged: the fastest candidate that passed is {best.name}, "
-                f"{_times(select.ratio(best, result.objective))} by {measured}.")
+                f"{_times(select.ratio(best, result.objective))} by {measured}{missed}.")
     text = "; ".join(_clause(result, publication) for publication in result.publications)
     return f"{text[0].upper()}{text[1:]}."
 
@@ -99,6 +101,13 @@ def parity(candidate: CandidateResult) -> str:
     value = select.parity_error(candidate)
     text = "not comparable" if value is None else "exact" if value == 0 else numbers.error(value)
     return f"~{text}" if candidate.verdict.estimate else text
+
+
+def excess(sample: WorstSample) -> str:
+    """How far a sample is from what its gate allows."""
+    if sample.excess is None:
+        return "not equal, where nothing may differ or no number says by how much"
+    return f"{sample.excess:.3g} times its bound" + (", within it" if sample.excess <= 1 else "")
 
 
 def libraries(found: Interpreter) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from trt_pipeline.client.protocol import Spec
 from trt_pipeline.client.server import Server
+from trt_pipeline.config.candidates import precision_of
 from trt_pipeline.config.schema import Config
 from trt_pipeline.errors import InputError
 from trt_pipeline.frozen import Frozen
@@ -68,7 +69,7 @@ def published_precision(config: Config, address: str, endpoints: dict[str, Endpo
     if "candidate" not in known:
         return UNCHANGED, f"there is no {manifest}"
     candidate = str(known["candidate"])
-    return candidate.partition("/")[2] or UNCHANGED, f"{manifest} says {candidate}"
+    return precision_of(candidate) or UNCHANGED, f"{manifest} says {candidate}"
 
 
 def _check(model: str, original: SignatureContract, served: SignatureContract) -> None:

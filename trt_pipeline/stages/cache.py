@@ -39,10 +39,11 @@ class Entry(Frozen):
 class StageCache:
     """A folder of entries; used by one run at a time (`stages.lock`)."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, clean: bool = True) -> None:
+        """``clean``: remove what a killed run left in work."""
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
-        for leftover in root.glob("staging-*"):
+        for leftover in root.glob("staging-*") if clean else ():
             shutil.rmtree(leftover, ignore_errors=True)
 
     def find(self, stage: str, key: str) -> Entry | None:
@@ -66,10 +67,14 @@ class StageCache:
         document = {"value": value, "seconds": seconds, "peak_memory_mb": peak_memory_mb}
         (staging / "result.json").write_text(json.dumps(
             document | {"files_digest": digest.of_folder(staging / "files")}))
+        return Entry(folder=self.take(stage, key, staging), **document)
+
+    def take(self, stage: str, key: str, entry: Path) -> Path:
+        """Make the folder ``entry``, complete with its result.json, the one under ``key``; returns where it is then."""
         folder = self._folder(stage, key)
         shutil.rmtree(folder, ignore_errors=True)
-        os.rename(staging, folder)
-        return Entry(folder=folder, **document)
+        os.rename(entry, folder)
+        return folder
 
     def _folder(self, stage: str, key: str) -> Path:
         return self.root / f"{stage}-{key[:24]}"

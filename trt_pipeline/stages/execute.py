@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from trt_pipeline.config.schema import Config
 from trt_pipeline.errors import ModelChangedError, Unsupported
@@ -14,21 +14,30 @@ from trt_pipeline.results import StageCost
 from trt_pipeline.stages import plan, worker
 from trt_pipeline.stages.cache import Entry, StageCache, key_of
 from trt_pipeline.stages.observer import Observer
-from trt_pipeline.stages.run_folder import RunFolder
 from trt_pipeline.stages.worker import Outcome
 
 # Key under which a kept result says that a backend cannot take the model.
 _UNSUPPORTED = "unsupported"
 
 
+class Logs(Protocol):
+    """Where logs of stages go."""
+
+    def add_log(self, candidate: str, log: Path) -> None:
+        """Make ``log`` part of the candidate's log."""
+
+    def save_failed_log(self, candidate: str, stage: str, log: Path) -> None:
+        """The same with the log of a stage that failed, which is not kept elsewhere."""
+
+
 class Executor:
     """Does the stages of one run; ``folder``, once there is one, gets their logs."""
 
-    def __init__(self, config: Config, model_digest: str, root: Path, fresh: bool, observer: Observer) -> None:
-        self.cache = StageCache(root / "stages")
-        self.folder: RunFolder | None = None
+    def __init__(self, config: Config, model_digest: str, cache: StageCache, fresh: bool, observer: Observer) -> None:
+        self.cache = cache
+        self.folder: Logs | None = None
         self._config, self._model_digest = config, model_digest
-        self._fresh, self._observer = fresh, observer
+        self.fresh, self.observer = fresh, observer
         self._base_key: dict[str, Any] = {"model": model_digest, "tags": config.tags}
 
     def stage(self, shown: str, stage: str, function: Callable[..., Any], arguments: dict[str, Any],
@@ -45,10 +54,10 @@ class Executor:
             WorkerFailed: it did not deliver.
             Unsupported, PipelineError: what the function raised of these.
         """
-        self._observer.stage(f"{shown}: {stage}")
+        self.observer.stage(f"{shown}: {stage}")
         libraries = {"interpreter": interpreter.environment} if interpreter else {}
         key = key_of(self._base_key | parts | libraries | {"stage": stage})
-        entry = None if self._fresh else self.cache.find(stage, key)
+        entry = None if self.fresh else self.cache.find(stage, key)
         cached = entry is not None
         if entry is None:
             entry = self._work(shown, stage, key, function, arguments, interpreter.python if interpreter else None)
@@ -63,7 +72,7 @@ class Executor:
         staging = self.cache.stage()
         try:
             outcome = worker.run(function, {**arguments, "folder": str(staging / "files")}, self._config.limits,
-                                 staging / "log.txt", self._observer.progress, python)
+                                 staging / "log.txt", self.observer.progress, python)
         except Unsupported as error:
             # Will be so again: a result like any other.
             outcome = Outcome(value={_UNSUPPORTED: str(error)}, seconds=0, peak_memory_mb=0)

@@ -11,9 +11,11 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from trt_pipeline import inspection
+from trt_pipeline import vocabulary as vocabularies
 from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Artifact, ConversionRequest, Request
 from trt_pipeline.benchmarking import interleaved
+from trt_pipeline.benchmarking.interleaved import Rival
 from trt_pipeline.benchmarking.runner_process import Side
 from trt_pipeline.calibration import calibrate as calibration
 from trt_pipeline.calibration import ranges
@@ -24,6 +26,7 @@ from trt_pipeline.errors import MissingError
 from trt_pipeline.islands import find as islands
 from trt_pipeline.islands import trial
 from trt_pipeline.islands.islands import Islands
+from trt_pipeline.metrics import answers as recorded
 from trt_pipeline.model.contract import WARM_UP, Contract
 from trt_pipeline.model.low_precision import LowPrecision
 from trt_pipeline.parity import estimate, judge, reference
@@ -211,30 +214,53 @@ def measure_noise(model: str, contract: Json, reference_index: Json, reference_f
 
 def validate(*, backend_name: str, precision: str, artifact: Json, artifact_folder: str, contract: Json,
              reference_index: Json, reference_folder: str, samples: dict[str, str], padding: dict[str, int],
-             gate: Json, folder: str, progress: Progress, pending: str = "") -> Json:
+             gate: Json, folder: str, progress: Progress, pending: str = "",
+             vocabulary: dict[str, str] | None = None, answers: bool = False) -> Json:
     """Judge one candidate, or what stands in for it where it cannot run here; returns its `Verdict`.
 
     Args:
+        answers: keep its outputs on the samples in ``folder``, for its metrics (`score`).
         pending: why it could not be built here; by default it is asked whether it can run.
+        vocabulary: input or output -> file of its pieces (`vocabulary.read`), for the samples that are shown.
     """
+    words = vocabularies.read_all(vocabulary or {})
     chosen, made, known = backend(backend_name), Artifact.model_validate(artifact), Contract.model_validate(contract)
     against = Reference.model_validate(reference_index), Path(reference_folder), _open(samples, padding)
     if pending := pending or chosen.why_pending(made):
         verdict = estimate.judge_stand_ins(chosen, made, Path(artifact_folder), known, *against,
-                                           Gate.model_validate(gate), precision, pending, progress)
+                                           Gate.model_validate(gate), precision, pending, progress, words)
+        if answers:
+            recorded.record_stand_in(chosen, made, Path(artifact_folder), known, precision, verdict, against[0].cases,
+                                     against[2], Path(folder))
     else:
         runner = chosen.load(made, Path(artifact_folder), known)
+        if answers:
+            runner = recorded.Recorded(runner, against[0].cases, Path(folder))
         with runner:
-            verdict = judge.judge(runner, *against, Gate.model_validate(gate), precision, progress)
+            verdict = judge.judge(runner, *against, Gate.model_validate(gate), precision, progress, words)
     return verdict.model_dump(mode="json")
 
 
+def score(metric: Json, answers: str, cases: list[Json], folder: str, progress: Progress) -> float:
+    """What a metric makes of the outputs in ``answers``; may be NaN or infinite, and raise whatever its function does.
+
+    Args:
+        metric: a `metrics.metric.Metric`.
+        cases: those of the reference, in their order.
+    """
+    from trt_pipeline.metrics.metric import Metric  # with it, the configuration's own imports
+
+    return Metric.model_validate(metric).compute(Path(answers), [Case.model_validate(case) for case in cases])
+
+
 def benchmark(original: Json, candidate: Json, signatures: list[str], batch_sizes: list[int], duration_s: float,
-              folder: str, progress: Progress) -> Json:
-    """Time one candidate against the original; returns a `BenchmarkResult`."""
+              folder: str, progress: Progress, rivals: Sequence[Json] = ()) -> Json:
+    """Time one candidate against the original, as long as it is not clearly slower than ``rivals``; returns a
+    `BenchmarkResult`."""
     sides = Side.model_validate(original), Side.model_validate(candidate)
     contracts = {name: sides[0].contract.signatures[name] for name in signatures}
-    result = interleaved.compare(*sides, contracts, tuple(batch_sizes), duration_s, progress)
+    result = interleaved.compare(*sides, contracts, tuple(batch_sizes), duration_s, progress,
+                                 [Rival.model_validate(rival) for rival in rivals])
     return result.model_dump(mode="json")
 
 

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trt_pipeline import digest, interpreter
+from trt_pipeline import digest, interpreter, vocabulary
 from trt_pipeline.backends import backend
 from trt_pipeline.calibration import ranges
-from trt_pipeline.config.schema import Config, candidates_of
+from trt_pipeline.config.candidates import CandidateSpec, candidates_of
+from trt_pipeline.config.schema import Config
 from trt_pipeline.errors import ConfigError, ModelError, SamplesError
+from trt_pipeline.frozen import Frozen
 from trt_pipeline.interpreter import Interpreter
 from trt_pipeline.islands import file as islands
 from trt_pipeline.islands.islands import Islands
 from trt_pipeline.model import saved_model
 from trt_pipeline.model.contract import Contract
-from trt_pipeline.publish.select import ORIGINAL, check_targets
+from trt_pipeline.publish.select import check_targets
 from trt_pipeline.samples import check, profiles, sources, store
 from trt_pipeline.suggest import did_you_mean
 
 Kind = Literal["validation", "calibration"]
 
 
-@dataclass(frozen=True)
-class SampleSet:
+class SampleSet(Frozen):
     """Checked samples in their stores, and the digest of what they hold."""
 
     folders: dict[str, Path]
@@ -33,34 +33,32 @@ class SampleSet:
     digest: str
 
 
-def candidates(config: Config, backends: list[str], precisions: list[str]) -> tuple[str, ...]:
+def candidates(config: Config, backends: list[str], precisions: list[str]) -> tuple[CandidateSpec, ...]:
     """The candidates of a run, the original left out: those of the config, limited by the options.
 
     Raises:
         ConfigError: an option names what does not exist, or nothing is left.
     """
-    allowed = candidates_of(backends, precisions)
-    chosen = tuple(c for c in config.candidates or allowed if c in allowed)
+    allowed = {(c.backend, c.precision) for c in candidates_of(backends, precisions)}
+    chosen = tuple(c for c in config.candidates or candidates_of(backends, precisions)
+                   if (c.backend, c.precision) in allowed)
     if not chosen:
-        raise ConfigError(f"no candidate is left: the config names {', '.join(config.candidates)}")
+        raise ConfigError(f"no candidate is left: the config names {', '.join(c.name for c in config.candidates)}")
     for name, settings in config.backends.items():
         backend(name).check_options(settings.options)
-    check_targets(config, chosen)
+    for candidate in chosen:
+        backend(candidate.backend).check_options(candidate.options)
+    check_targets(config, (candidate.name for candidate in chosen))
     return chosen
 
 
-def names(chosen: tuple[str, ...]) -> tuple[str, ...]:
-    """All candidates of a run, the original first."""
-    return (f"{ORIGINAL}/native", *chosen)
-
-
-def interpreters(config: Config, chosen: tuple[str, ...]) -> dict[str, Interpreter]:
+def interpreters(config: Config, chosen: tuple[CandidateSpec, ...]) -> dict[str, Interpreter]:
     """Backend -> the interpreter of its workers, for those of ``chosen`` that have one of their own.
 
     Raises:
         ConfigError: one of them is none.
     """
-    wanted = {candidate.partition("/")[0] for candidate in chosen}
+    wanted = {candidate.backend for candidate in chosen}
     return {name: interpreter.examine(settings.python) for name, settings in config.backends.items()
             if settings.python and name in wanted}
 
@@ -85,13 +83,15 @@ def given_ranges(config: Config, model_digest: str) -> Path | None:
     return file
 
 
-def pinned_islands(config: Config, model_digest: str) -> dict[str, Islands]:
-    """Candidate -> the islands that the config pins for it.
+def pinned_islands(config: Config, chosen: tuple[CandidateSpec, ...], model_digest: str) -> dict[str, Islands]:
+    """Candidate -> the islands that the config, or the candidate's own part of it, pins for it.
 
     Raises:
         InputError: a file is not one of this model and candidate.
     """
-    return {name: islands.read(path, model_digest, name) for name, path in config.islands.pinned.items()}
+    own = {candidate.name: candidate.islands for candidate in chosen if candidate.islands}
+    return {name: islands.read(path, model_digest, name.partition(":")[0])
+            for name, path in (config.islands.pinned | own).items()}
 
 
 def signatures(config: Config, contract: Contract) -> tuple[str, ...]:
@@ -112,6 +112,7 @@ def signatures(config: Config, contract: Contract) -> tuple[str, ...]:
         if any(shape is not None and (len(shape) < 2 or shape[1] is not None) for shape in shapes):
             raise ConfigError(f"padding names the input '{name}', whose axis 1 is not free: leave it out")
     _check_gate(config, contract, chosen)
+    vocabulary.check(config.vocabulary, [contract.signatures[name] for name in chosen])
     profiles.check(config.profiles, {name: contract.signatures[name] for name in chosen})
     return chosen
 

@@ -63,5 +63,5 @@ class RunFolder:
 
 
 def folder_name(candidate: str) -> str:
-    """``tensorflow-fp32`` for ``tensorflow/fp32``."""
-    return candidate.replace("/", "-")
+    """``tensorflow-fp32`` for ``tensorflow/fp32``, ``tensorflow-int8-mine`` for ``tensorflow/int8:mine``."""
+    return candidate.replace("/", "-").replace(":", "-")

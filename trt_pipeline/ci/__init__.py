@@ -1,0 +1,1 @@
+"""What continuous integration asks of a run: bounds, a baseline, and files that its pages show."""

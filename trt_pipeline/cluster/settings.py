@@ -1,0 +1,19 @@
+"""Which Ray cluster judges, and how much of a machine one candidate gets."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from trt_pipeline.frozen import Frozen
+
+
+class Cluster(Frozen):
+    """A Ray cluster. The machine that runs the pipeline has to be one of its nodes (``ray start --address=...``)."""
+
+    address: str | None = None
+    """``host:port`` or ``auto``; by default `RAY_ADDRESS`, or a cluster of this machine alone, which is started."""
+    cpus: int | None = Field(None, ge=1)
+    """Cores for each candidate, which nothing else of the run uses meanwhile. By default all of the smallest machine,
+    or an equal share of them for each of its GPUs."""
+    gpus: int | None = Field(None, ge=0)
+    """GPUs for each candidate; by default one where the cluster has any, else none."""
