@@ -10,6 +10,9 @@ PYTHON310 ?= $(shell for p in python3.10 "$$(pyenv prefix 3.10 2>/dev/null)/bin/
 READY := $(VENV)/.ready
 BIN   := $(VENV)/bin
 ARGS  ?=
+# Modules are compiled when they are first imported: most never are.
+COMPILE ?= --no-compile
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check $(COMPILE) --require-hashes
 
 .DEFAULT_GOAL := help
 .PHONY: help install environments optimize sweep serve inspect doctor test test-fast lint bench docs lock clean clean-all
@@ -24,32 +27,32 @@ $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "trt_pipeline needs Python 3.10 or 3.11: install one, or name it with PYTHON=..." >&2; exit 3; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked dependencies into $(VENV) (about a minute, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python $(PIP_INSTALL) -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 environments: ## Four more, with the other TensorFlows and the TensorRTs that the tests need
-	@$(MAKE) --no-print-directory -j2 .venv-trt8.5/.ready .venv-tf2.17/.ready .venv-tf2.21/.ready .venv-trt11/.ready
+	@$(MAKE) --no-print-directory -j2 $(READY) .venv-trt8.5/.ready .venv-tf2.17/.ready .venv-tf2.21/.ready .venv-trt11/.ready
 
 .venv-tf%/.ready: tests/environments/tensorflow-%.lock
 	@test -n "$(PYTHON)" || { echo "trt_pipeline needs Python 3.10 or 3.11: install one, or name it with PYTHON=..." >&2; exit 3; }
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	@echo "Installing TensorFlow $* into $(@D) (about a minute, once)"
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(@D)/bin/python $(PIP_INSTALL) -r $<
 	@touch $@
 
 .venv-trt8.5/.ready: tests/environments/tensorrt-8.5.lock
 	@test -n "$(PYTHON310)" || { echo "TensorRT 8.5 needs Python 3.10: install it, or name it with PYTHON310=..." >&2; exit 3; }
 	@test -x $(@D)/bin/python || $(PYTHON310) -m venv $(@D)
 	@echo "Installing TensorRT 8.5 into $(@D) (about a minute, once)"
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(@D)/bin/python $(PIP_INSTALL) -r $<
 	@touch $@
 
 .venv-trt11/.ready: tests/environments/tensorrt-11.lock tests/environments/tensorrt_11.py
 	@test -n "$(PYTHON)" || { echo "trt_pipeline needs Python 3.10 or 3.11: install one, or name it with PYTHON=..." >&2; exit 3; }
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	@echo "Installing the bindings of TensorRT 11 into $(@D)"
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(@D)/bin/python $(PIP_INSTALL) -r $<
 	@$(@D)/bin/python tests/environments/tensorrt_11.py
 	@touch $@
 
@@ -68,7 +71,7 @@ inspect: $(READY) ## Contract and operations of MODEL
 doctor: $(READY) ## What this machine can do
 	@$(BIN)/trt-pipeline doctor $(ARGS)
 
-test: lint environments ## Lint, types and all tests
+test: environments lint ## Lint, types and all tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not alone" $(ARGS)
 	@$(BIN)/python -m pytest -m alone $(ARGS) || test $$? -eq 5  # 5: ARGS chose none of these
 

@@ -416,3 +416,14 @@ def test_what_did_not_pass_is_not_published(tmp_path: Path) -> None:
 def test_figures_and_results_import_no_pandas() -> None:
     code = "import sys, trt_pipeline.run_result; sys.exit('pandas' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_metric_says_itself_which_way_is_up() -> None:
+    def row(name: str, wer: float, size: int) -> CandidateResult:
+        return CandidateResult(name=name, backend="tensorflow", precision="fp32", status="ok", size_bytes=size,
+                               metrics={"wer": wer}, lower_is_better=("wer",))
+
+    close, far = row("tensorflow/fp32", 0.1, 20), row("tensorflow/bf16", 0.4, 20)
+    assert [point.candidate.name for point in pareto.front([far, close], "metric:wer", "size_mb")] == [close.name]
+    assert figures.better("metric:wer", [close]) == "low"
+    assert figures.better("metric:wer") == "high"

@@ -111,7 +111,7 @@ def sweep(model: str | Path | Config, *, backends: Sequence[str] = (), precision
         path = Path(model).resolve()
         name = path.parent.name if path.name.isdigit() else path.name
         sources = SampleSources(validation=samples, calibration=calibration)
-        config = Config(name=name, model=Path(model), samples=sources)
+        config = _made(name=name, model=Path(model), samples=sources)
     elif samples is not None or calibration is not None:
         raise ConfigError(f"the samples of {model} are those of its configuration: leave --samples out, "
                           "or name a SavedModel")
@@ -510,9 +510,14 @@ def _judges(executor: Literal["local", "ray"] | Cluster) -> AbstractContextManag
 
 
 def _changed(config: Config, changes: dict[str, Any]) -> Config:
-    """``config`` with ``changes``, checked as a whole. Raises ConfigError where they do not go together."""
+    """``config`` with ``changes``, checked as a whole."""
+    return _made(**({name: getattr(config, name) for name in type(config).model_fields} | changes))
+
+
+def _made(**settings: Any) -> Config:
+    """A configuration. Raises ConfigError where its parts do not go together."""
     try:
-        return Config.model_validate({name: getattr(config, name) for name in type(config).model_fields} | changes)
+        return Config.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
 

@@ -22,22 +22,22 @@ def of_file(path: Path) -> str:
 def of_folder(path: Path) -> str:
     """SHA-256 over the relative names and bytes of all files below ``path``, in name order."""
     digest = hashlib.sha256()
-    for name, file in sorted(_files(path)):
+    for name, file in sorted(files(path)):
         digest.update(f"{name}\0{of_file(file)}\n".encode())
     return digest.hexdigest()
 
 
-def _files(root: Path) -> Iterator[tuple[str, Path]]:
+def files(root: Path) -> Iterator[tuple[str, Path]]:
     """(relative name, path) of every file below ``root``, those behind links to folders too, once each."""
     visited = set()
-    for folder, below, files in os.walk(root, followlinks=True):
+    for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         if real in visited:  # a link back up
             below.clear()
             continue
         visited.add(real)
-        for file in files:
-            path = Path(folder, file)
+        for name in names:
+            path = Path(folder, name)
             if path.is_file():
                 yield path.relative_to(root).as_posix(), path
 

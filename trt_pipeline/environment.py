@@ -15,7 +15,8 @@ _LIBRARIES = ("tensorflow", "tensorflow-cpu", "tf2onnx", "onnx", "onnxruntime", 
               "pydantic", "tensorrt", "tensorrt-cu11", "tensorrt-cu12", "tensorrt-cu12-bindings", "tensorrt-cu13",
               "tensorrt-cu13-bindings", "polygraphy")
 # Settings of the libraries that change numbers or speed.
-_VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+_VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS")
+_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 def environment() -> dict[str, str]:
@@ -23,7 +24,16 @@ def environment() -> dict[str, str]:
     return {"python": platform.python_version(), "machine": platform.machine(), "cpu": cpu_model(),
             "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
             "gpu": gpu_models(), **{name: found for name in _LIBRARIES if (found := version(name))},
-            **{name: os.environ[name] for name in _VARIABLES if name in os.environ}}
+            **{name: os.environ[name] for name in _VARIABLES if name in os.environ}, **_visible_gpus()}
+
+
+def _visible_gpus() -> dict[str, str]:
+    """CUDA_VISIBLE_DEVICES; of equal GPUs only how many, for which of them a cluster lends may change."""
+    devices = os.environ.get(_DEVICES)
+    if devices is None:
+        return {}
+    models = set(gpu_models().split("; "))
+    return {_DEVICES: devices if len(models) > 1 or not devices else f"{len(devices.split(','))} of equal ones"}
 
 
 def version(package: str) -> str:

@@ -163,20 +163,26 @@ def timings(candidate: CandidateResult, batch_size: int) -> tuple[BatchResult, .
     return found if wanted <= {b.signature for b in found} else ()
 
 
-def better(name: str) -> Literal["low", "high"]:
+def better(name: str, among: Iterable[CandidateResult] = ()) -> Literal["low", "high"]:
     """Whether a low or a high value of the figure ``name`` is the better one.
+
+    Args:
+        among: candidates that know which way is up for a metric of the user's own; by default that is high.
 
     Raises:
         ConfigError: there is no such figure.
     """
     timed = _parts(name)
     high = timed.speedup or timed.metric == "throughput" if timed else name.startswith(METRIC)
+    metric = name.removeprefix(METRIC)
+    if high and metric != name and any(metric in candidate.lower_is_better for candidate in among):
+        return "low"
     return "high" if high else "low"
 
 
-def gain(name: str, value: float) -> float:
-    """``value`` of the figure ``name`` with the sign that makes more of it better."""
-    return value if better(name) == "high" else -value
+def gain(name: str, value: float, of: CandidateResult) -> float:
+    """``value`` that ``of`` has in the figure ``name``, with the sign that makes more of it better."""
+    return value if better(name, (of,)) == "high" else -value
 
 
 def unit(name: str) -> str:

@@ -35,10 +35,11 @@ def front(candidates: Iterable[CandidateResult], x: str, y: str, *, include_reje
     """Those of `points` that no other one dominates, the best by ``x`` first. Equals stand on it together."""
     known = points(candidates, x, y, include_rejected=include_rejected)
     left = [one for one in known if not any(dominates(other, one, x, y) for other in known)]
-    return sorted(left, key=lambda point: -figures.gain(x, point.x))
+    return sorted(left, key=lambda point: -figures.gain(x, point.x, point.candidate))
 
 
 def dominates(one: Point, other: Point, x: str, y: str) -> bool:
     """Whether ``one`` is as good as ``other`` in both figures, and better in one of them."""
-    mine, theirs = ((figures.gain(x, point.x), figures.gain(y, point.y)) for point in (one, other))
+    mine, theirs = ((figures.gain(x, point.x, point.candidate), figures.gain(y, point.y, point.candidate))
+                    for point in (one, other))
     return mine != theirs and mine[0] >= theirs[0] and mine[1] >= theirs[1]

@@ -67,7 +67,7 @@ def _fastest(keeping: Sequence[CandidateResult], objective: str) -> CandidateRes
 
 def _first(run: RunResult, keeping: Sequence[CandidateResult], objective: str) -> CandidateResult | None:
     """The best by a figure that has no interval; of equals the faster one by the run's own objective."""
-    known = [(figures.gain(objective, value), _gain_in_speed(c, run.objective), c) for c in keeping
+    known = [(figures.gain(objective, value, c), _gain_in_speed(c, run.objective), c) for c in keeping
              if (value := figures.figure(c, objective)) is not None]
     return max(known, key=lambda one: one[:2])[2] if known else None
 

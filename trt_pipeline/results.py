@@ -81,6 +81,8 @@ class CandidateResult(Frozen):
     """What made and ran it, where that was not the run's own interpreter (`RunResult.environment`)."""
     metrics: dict[str, float] = {}
     """Metrics of the user's own that have a value; an estimate where ``verdict.estimate`` is set."""
+    lower_is_better: tuple[str, ...] = ()
+    """Of the metrics, those of which less is better."""
     _link: _RunLink = PrivateAttr(default_factory=_RunLink)
 
     def of(self, run: RunResult) -> CandidateResult:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trt_pipeline.calibration import equal_bins, facts, ranges
+from trt_pipeline.calibration import equal_bins, ranges
 from trt_pipeline.calibration.facts import CalibrationFacts
 from trt_pipeline.calibration.histogram import Extent, Histogram
 from trt_pipeline.calibration.ranges import RangesFile, SignatureRanges
@@ -63,7 +63,7 @@ def test_they_come_back_from_the_ranges_file_and_an_older_file_has_none(tmp_path
     assert ranges.read(file, "m") == found
     assert sum('"counts"' in line for line in file.read_text().splitlines()) == 1
     expected = CalibrationFacts(method="entropy", samples=3, tensors={"serve": 2}, histograms=(shown,))
-    assert facts.of(ranges.read(file, "m")) == expected
+    assert ranges.read(file, "m").facts == expected
     ranges.write(file, found.model_copy(update={"histograms": ()}))
     assert "histograms" not in file.read_text()
-    assert facts.of(ranges.read(file, "m")) == expected.model_copy(update={"histograms": ()})
+    assert ranges.read(file, "m").facts == expected.model_copy(update={"histograms": ()})

@@ -74,7 +74,8 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, complaint: str) -> Non
 ])
 def test_what_the_run_will_not_measure_is_refused_before_it(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        gate.check(gate.checks([text]), quick_demo(tmp_path), ["original", "tensorflow/fp32", "tensorflow/int8"])
+        gate.check(gate.checks([text]), quick_demo(tmp_path), dict.fromkeys(
+            ("original", "tensorflow/fp32", "tensorflow/int8"), (1,)))
 
 
 def test_a_baseline_is_looked_for_before_the_run(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from trt_pipeline.cluster import cores
+from trt_pipeline.errors import ConfigError
 
 _HOLD = """
 import sys, time
@@ -51,5 +52,5 @@ def test_two_never_have_the_same_core_and_a_killed_one_gives_its_own_back() -> N
 
 
 def test_more_cores_than_there_are() -> None:
-    with pytest.raises(ValueError, match="cores, not 4096"), cores.claimed(4096):
+    with pytest.raises(ConfigError, match=r"Ray lends 4096 cores of .*: give --cpus "), cores.claimed(4096):
         pass

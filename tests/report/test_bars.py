@@ -18,15 +18,17 @@ import pytest
 from rich.console import Console
 
 from tests.report import factory
+from tests.report.lanes import Lane
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.report.terminal import Bars
-from trt_pipeline.stages.observer import Lane, Silent, watching
+from trt_pipeline.stages.observer import Silent, watching
 
 # Two candidates at work at once, each in a thread of its own, after a stage that both need; then one is done.
 _RUN = """
 import threading, time
 from tests.report import factory
-from trt_pipeline.stages.observer import Lane, watching
+from tests.report.lanes import Lane
+from trt_pipeline.stages.observer import watching
 
 def work(name, done):
     lane = Lane(observer, name)

@@ -87,25 +87,26 @@ def compare(original: Side, candidate: Side, signatures: dict[str, SignatureCont
         plan = [(name, size) for name, contract in signatures.items() for size in _sizes(contract, batch_sizes)]
         # What a rival is compared by comes first; the order does not matter otherwise.
         plan.sort(key=lambda part: not any(part[1] == rival.batch_size for rival in rivals))
-        results, stopped = [], ""
+        results, rival = [], None
         for done, (name, size) in enumerate(plan):
             fixed = signatures[name].fixed_batch is not None
             judged = [rival for rival in rivals if size == rival.batch_size or fixed]
-            result, stopped = _compare_batch(a, b, name, size, fixed, duration_s, _samples(original, name), judged)
+            result, rival = _compare_batch(a, b, name, size, fixed, duration_s, _samples(original, name), judged)
             results.append(result)
             progress(done + 1, len(plan))
-            if stopped:
+            if rival:
                 break
         return BenchmarkResult(
             batches=tuple(results), load_s=load_b, first_request_s=first_b, original_load_s=load_a,
             original_first_request_s=first_a, peak_memory_mb=b.peak_memory_mb(),
             original_peak_memory_mb=a.peak_memory_mb(), gpu_memory_mb=b.gpu_memory_mb(),
-            original_gpu_memory_mb=a.gpu_memory_mb(), stopped=stopped)
+            original_gpu_memory_mb=a.gpu_memory_mb(),
+            stopped=_why_stopped(results[-1], rival) if rival else "")
 
 
 def _compare_batch(a: RunnerProcess, b: RunnerProcess, name: str, size: int, fixed: bool, duration_s: float,
-                   samples: int, rivals: Sequence[Rival]) -> tuple[BatchResult, str]:
-    """One signature at one batch size, and why nothing further is to be measured, if so."""
+                   samples: int, rivals: Sequence[Rival]) -> tuple[BatchResult, Rival | None]:
+    """One signature at one batch size, and who makes it not worth measuring further, if somebody does."""
     counter = count()
 
     def block(requests: int) -> list[list[int]]:
@@ -115,7 +116,7 @@ def _compare_batch(a: RunnerProcess, b: RunnerProcess, name: str, size: int, fix
     slowest = max(min(a.time(name, warm)), min(b.time(name, warm)))
     requests = max(1, round(_BLOCK_S / slowest))
     series: tuple[list[Seconds], list[Seconds]] = ([], [])
-    stopped, asked = "", _FEWEST_ROUNDS
+    beaten_by, asked = None, _FEWEST_ROUNDS
     ends = time.monotonic() + duration_s
     while time.monotonic() < ends or len(series[0]) < _FEWEST_ROUNDS:
         batches = block(requests)
@@ -125,19 +126,22 @@ def _compare_batch(a: RunnerProcess, b: RunnerProcess, name: str, size: int, fix
         if rivals and len(series[0]) == asked:
             # At every doubling: asked more often, chance would have more occasions to say yes.
             asked *= 2
-            if stopped := _dominated(ratios(*series), rivals):
+            began = time.monotonic()
+            if beaten_by := _dominating(ratios(*series), rivals):
                 break
+            ends += time.monotonic() - began  # the question is not part of the measuring
     return BatchResult(signature=name, batch_size=size, fixed=fixed, original=latency(np.concatenate(series[0]), size),
-                       candidate=latency(np.concatenate(series[1]), size), ratios=ratios(*series)), stopped
+                       candidate=latency(np.concatenate(series[1]), size), ratios=ratios(*series)), beaten_by
 
 
-def _dominated(measured: dict[str, Ratio], rivals: Sequence[Rival]) -> str:
-    """By whom, in words; empty where the intervals leave it open."""
-    for rival in rivals:
-        if (reached := measured[rival.metric]).high < rival.speed:
-            return (f"dominated by {rival.name}, which is no further from the original: {rival.metric}@"
-                    f"{rival.batch_size} {reached} against at least {rival.speed:.2f}x")
-    return ""
+def _dominating(measured: dict[str, Ratio], rivals: Sequence[Rival]) -> Rival | None:
+    """Who is surely faster; None where the intervals leave it open."""
+    return next((rival for rival in rivals if measured[rival.metric].high < rival.speed), None)
+
+
+def _why_stopped(batch: BatchResult, rival: Rival) -> str:
+    return (f"dominated by {rival.name}, which is no further from the original: {rival.metric}@{rival.batch_size} "
+            f"{batch.ratios[rival.metric]} against at least {rival.speed:.2f}x")
 
 
 def _sizes(contract: SignatureContract, batch_sizes: tuple[int, ...]) -> tuple[int, ...]:

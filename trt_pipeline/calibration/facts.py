@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from trt_pipeline.frozen import Frozen
-
-if TYPE_CHECKING:
-    from trt_pipeline.calibration.ranges import RangesFile
 
 
 class TensorHistogram(Frozen):
@@ -39,9 +34,3 @@ class CalibrationFacts(Frozen):
     histograms: tuple[TensorHistogram, ...] = ()
     """Those of the tensors that lose most by their range first, then of the widest; none where the ranges file
     that a run was given has none."""
-
-
-def of(found: RangesFile) -> CalibrationFacts:
-    """The facts of what a calibration found."""
-    return CalibrationFacts(method=found.method, samples=found.count, histograms=found.histograms,
-                            tensors={name: len(one.extents) for name, one in found.signatures.items()})

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from trt_pipeline.calibration.facts import TensorHistogram
+from trt_pipeline.calibration.facts import CalibrationFacts, TensorHistogram
 from trt_pipeline.errors import InputError
 from trt_pipeline.frozen import Frozen
 
@@ -46,6 +46,12 @@ class RangesFile(Frozen):
     signatures: dict[str, SignatureRanges]
     histograms: tuple[TensorHistogram, ...] = ()
     """For a reader (`facts.CalibrationFacts`); nothing is converted by them."""
+
+    @property
+    def facts(self) -> CalibrationFacts:
+        """What a report says of it."""
+        return CalibrationFacts(method=self.method, samples=self.count, histograms=self.histograms,
+                                tensors={name: len(one.extents) for name, one in self.signatures.items()})
 
     def signature(self, name: str, file: Path) -> SignatureRanges:
         """The ranges of signature ``name``. Raises InputError where ``file`` has none for it."""

@@ -5,7 +5,7 @@ It is judged before anything is published: what misses it is withheld.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trt_pipeline import figures
@@ -61,19 +61,24 @@ def checks(gate: Sequence[str] = (), *, strict: bool = False, baseline_file: str
     return made
 
 
-def check(asked: Checks, config: Config, candidates: Sequence[str], metrics: Sequence[str] = ()) -> None:
+def check(asked: Checks, config: Config, candidates: Mapping[str, Sequence[int]],
+          metrics: Sequence[str] = ()) -> None:
     """Refuse, before any work, what a run of ``config`` with these ``candidates`` will not measure.
 
     Args:
+        candidates: their names, each with the batch sizes that it will be timed at.
         metrics: names of metrics besides the configuration's.
 
     Raises:
         ConfigError: a candidate or metric is unknown, or a batch size is not measured.
     """
-    requirements.check_names(asked.requirements, candidates)
-    for bound in (one.bound for one in asked.requirements if one.bound):
+    requirements.check_names(asked.requirements, tuple(candidates))
+    for one in asked.requirements:
+        if (bound := one.bound) is None:
+            continue
         timed = figures.as_speed(bound.figure)
-        if timed and timed[1] not in config.benchmark.batch_sizes:
+        sizes = candidates.get(one.candidate or "", config.benchmark.batch_sizes)
+        if timed and timed[1] not in sizes:
             raise ConfigError(f"the gate asks for {bound.figure}, which is not measured: add {timed[1]} to "
                               "benchmark.batch_sizes")
         own = bound.figure.removeprefix(figures.METRIC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
@@ -33,14 +33,12 @@ from trt_pipeline.cli.options import (
     executor_of,
     tracking_uri,
 )
-from trt_pipeline.config.schema import Config
 from trt_pipeline.errors import GateError, PipelineError
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.report import terminal
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.stages.run import ARTIFACTS
 
-Model = TypeVar("Model")
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names in configs/, or YAML files.")]
 
 
@@ -59,19 +57,19 @@ def optimize(
 ) -> None:
     """Judge every candidate and publish the fastest that passes, for each target; of several models one by one."""
     overrides = {key: value for key, value in (("serving", serving), ("keep", keep)) if value is not None}
-    configs = [api._config(name).model_copy(update=overrides) for name in names]
     asked = gates.checks(gate, strict=strict, baseline_file=baseline, write_baseline=write_baseline, junit=junit,
                          summary=summary)
     judges = executor_of(executor, address, cpus)
     if mlflow is not None:
         tracking.check(tracking_uri(mlflow))
 
-    def one(config: Config) -> RunResult:
+    def one(name: str) -> RunResult:
+        config = api._config(name).model_copy(update=overrides)
         with terminal.Bars(printing.err) as bars:
             return api.optimize(config, backends=backend, precisions=precision, output=output, fresh=fresh,
                                 again=republish, executor=judges, checks=asked, observer=bars)
 
-    results, failures = _runs(configs, one, as_json)
+    results, failures = _runs(names, one, as_json)
     failures += _log(results, mlflow)
     conclude(asked, results)
     if failures:
@@ -119,7 +117,7 @@ def sweep(
         raise failures[0]
 
 
-def _runs(models: Sequence[Model], one: Callable[[Model], RunResult],
+def _runs(models: Sequence[str], one: Callable[[str], RunResult],
           as_json: bool) -> tuple[list[RunResult], list[PipelineError]]:
     """The runs of all ``models``, shown; what is wrong with one of several keeps the others from nothing."""
     results: list[RunResult] = []

@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import platform
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from trt_pipeline.errors import ConfigError
 
 _POLL_S = 0.1
 
@@ -27,11 +30,12 @@ def claimed(count: int) -> Iterator[tuple[int, ...]]:
     """Have ``count`` cores for this process and what it starts, as soon as so many are free; yields their numbers.
 
     Raises:
-        ValueError: this process may not use so many.
+        ConfigError: this process may not use so many.
     """
     allowed = os.sched_getaffinity(0)
     if count > len(allowed):
-        raise ValueError(f"this machine has {len(allowed)} cores, not {count}")
+        raise ConfigError(f"Ray lends {count} cores of {platform.node()}, which has {len(allowed)} for this user: give "
+                          f"--cpus {len(allowed)}, or start the node with so many")
     with contextlib.ExitStack() as held:
         cores = _claim(sorted(allowed), count, held)
         os.sched_setaffinity(0, cores)

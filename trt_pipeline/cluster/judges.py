@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,23 +39,41 @@ def connected(cluster: Cluster) -> Iterator[RayJudges]:
         import ray
     except ImportError:
         raise MissingError("a cluster needs Ray: pip install 'trt-pipeline[cluster]'") from None
-    if (cluster.address or "").startswith("ray://"):
-        raise ConfigError(f"{cluster.address} is a Ray client's address: run 'ray start --address=HOST:PORT' on this "
+    named = os.environ.get("RAY_ADDRESS")
+    address = (named if cluster.address in (None, "auto") and named else cluster.address) or "local"
+    if address.startswith("ray://"):
+        raise ConfigError(f"{address} is a Ray client's address: run 'ray start --address=HOST:PORT' on this "
                           "machine and give --address auto")
     own = not ray.is_initialized()
     if own:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", include_dashboard=None
-                     if cluster.address else False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise MissingError(f"no Ray cluster at {cluster.address or 'this machine'}: {first}") from None
+        _start(address)
+    elif cluster.address and ray.get_runtime_context().gcs_address != cluster.address:
+        there = ray.get_runtime_context().gcs_address
+        raise ConfigError(f"this program is connected to the Ray cluster {there}: leave the address out, or call "
+                          "ray.shutdown() first")
     try:
         yield RayJudges(cluster)
     finally:
         if own:
             ray.shutdown()
+
+
+def _start(address: str) -> None:
+    """Connect to a cluster, or start one of this machine alone."""
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    here = {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False} if address == "local" else {}
+    mine = threading.current_thread() is threading.main_thread()
+    interrupted = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **here)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise MissingError(f"no Ray cluster at {address}: {first}") from None
+    finally:
+        if mine:  # Ray puts its own in its place
+            signal.signal(signal.SIGTERM, interrupted)
 
 
 class RayJudges:

@@ -17,10 +17,11 @@ _MODEL, _RANGES, _ORIGINAL, _METRICS = "model", "ranges.json", "original", "metr
 
 
 def packed(folder: Path) -> bytes:
-    """All that ``folder`` holds, what links lead to included."""
+    """All files that `digest.of_folder` counts, what links lead to included."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", dereference=True) as archive:
-        archive.add(folder, arcname=".")
+        for name, file in digest.files(folder):
+            archive.add(file, arcname=name)
     return stream.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,19 @@ class StageStore:
         entry = self._cache.find(stage, key)
         return parcel.packed(entry.folder) if entry else None
 
-    def keep(self, stage: str, key: str, entry: bytes) -> None:
-        """Keep a packed result. A task that is run again may bring what another brought before."""
+    def keep(self, stage: str, key: str, entry: bytes) -> bytes | None:
+        """Keep a packed result; returns the one to go on with instead, where another task brought one first.
+
+        What a candidate was judged with has to stay what the run has of it.
+        """
+        if (first := self.find(stage, key)) is not None:
+            return first
         staging = self._cache.stage()
         staging.rmdir()
         parcel.unpack(entry, staging)
         self._cache.take(stage, key, staging)
         self._made.add((stage, key))
+        return None
 
     def judged(self) -> tuple[CandidateResult, ...]:
         """Candidates of which the run has the result."""
@@ -75,8 +80,10 @@ class RemoteStages(StageCache):
         if found := super().find(stage, key):
             return found
         content = ray.get(self._store.find.remote(stage, key))
-        if content is None:
-            return None
+        return None if content is None else self._taken(stage, key, content)
+
+    def _taken(self, stage: str, key: str, content: bytes) -> Entry | None:
+        """The entry that the store sent."""
         staging = self.stage()
         staging.rmdir()
         parcel.unpack(content, staging)
@@ -88,9 +95,5 @@ class RemoteStages(StageCache):
         import ray
 
         entry = super().keep(stage, key, staging, value, seconds, peak_memory_mb)
-        ray.get(self._store.keep.remote(stage, key, parcel.packed(entry.folder)))
-        return entry
-
-    def forget(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        first = ray.get(self._store.keep.remote(stage, key, parcel.packed(entry.folder)))
+        return (self._taken(stage, key, first) if first else None) or entry

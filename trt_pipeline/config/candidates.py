@@ -50,6 +50,10 @@ class CandidateSpec(Frozen):
         known = {key: value for key, value in full(self).items() if value not in ({}, None)}
         return self.name if known.keys() <= {"backend", "precision", "label"} else known
 
+    def timed_at(self, usual: tuple[int, ...], objective: int) -> tuple[int, ...]:
+        """The batch sizes that it is timed at, where others are at the ``usual`` ones; the objective's always."""
+        return usual if self.batch_sizes is None else tuple(sorted({*self.batch_sizes, objective}))
+
     @property
     def name(self) -> str:
         """``backend/precision``, with ``:label`` where there is one."""

@@ -220,7 +220,7 @@ class Config(Frozen):
     @classmethod
     def _known_objective(cls, text: str) -> str:
         metric, _, batch = text.partition("@")
-        if metric not in METRICS or not re.fullmatch("[0-9]{1,6}", batch):
+        if metric not in METRICS or not re.fullmatch("[1-9][0-9]{0,5}", batch):
             raise ValueError(f"an objective is METRIC@BATCH with METRIC one of {', '.join(METRICS)}"
                              f"{did_you_mean(metric, METRICS)}")
         return text

@@ -67,7 +67,7 @@ class _Finish:
         known: dict[str, Any] = {
             "name": f"{self.made.backend}/{self.made.precision}", "backend": self.made.backend,
             "precision": self.made.precision, "artifact": built, "verdict": verdict,
-            "status": "ok" if verdict.passed else "rejected", "reason": verdict.reason,
+            "status": "ok" if verdict.passed else "rejected", "reason": verdict.reason or self._unbounded(),
             "size_bytes": built.size_bytes(self.staged)}
         if verdict.passed:
             known["benchmark"] = self._time(built, original)
@@ -75,6 +75,11 @@ class _Finish:
         describe(self.staged, self.made.model_copy(update={"artifact": built, "python": self.python}))
         (self.staged / _RESULT).write_text(result.model_dump_json(indent=2) + "\n")
         return result
+
+    def _unbounded(self) -> str:
+        """What of the gate is not looked at here."""
+        names = ", ".join(self.kit.gate.metrics)
+        return f"the bounds of your own metrics ({names}) were not looked at: finalize computes none" if names else ""
 
     def _build(self) -> Artifact:
         folder = self.staged / _BUILT

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from trt_pipeline import frozen
+from trt_pipeline import figures, frozen
 from trt_pipeline.ci import gate as gates
 from trt_pipeline.ci import requirements
 from trt_pipeline.ci.gate import Checks
+from trt_pipeline.ci.requirements import Requirement
 from trt_pipeline.config.schema import Config
 from trt_pipeline.environment import environment
 from trt_pipeline.errors import MissingError, OutputError, PipelineError
@@ -84,9 +85,7 @@ def finish(folder: Path, output: Path, finalize: Finalize, observer: Observer, a
             "folder": str(output), "environment": environment(), "publications": (), "gate": None,
             "candidates": (found.candidate("original"), *results), "seconds": time.monotonic() - started})
         if asked:
-            # What is asked of candidates that did not wait was answered where they were judged.
-            here = {one.name for one in judged.candidates} | {requirements.CHOSEN}
-            mine = tuple(one for one in asked.requirements if one.candidate in here)
+            mine = tuple(one for one in asked.requirements if _is_answered_here(one, judged))
             judged = judged.model_copy(update={
                 "gate": gates.judge(asked.model_copy(update={"requirements": mine}), judged)})
         (staged / REPORT).write_text(json.dumps(judged.model_dump(mode="json"), indent=2) + "\n")
@@ -95,6 +94,16 @@ def finish(folder: Path, output: Path, finalize: Finalize, observer: Observer, a
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return judged
+
+
+def _is_answered_here(asked: Requirement, judged: RunResult) -> bool:
+    """Whether it is for this machine to say. The rest was answered where the run was judged: what is asked of
+    candidates that did not wait, and of metrics, which finishing computes none of."""
+    if asked.bound and asked.bound.figure.startswith(figures.METRIC):
+        return False
+    best = judged.best().name
+    return best != figures.ORIGINAL if asked.candidate == requirements.CHOSEN else asked.candidate in {
+        one.name for one in judged.candidates}
 
 
 def _each(waiting: list[CandidateResult], folder: Path, staged: Path, finalize: Finalize, observer: Observer

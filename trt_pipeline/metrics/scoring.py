@@ -84,5 +84,6 @@ def standing(candidate: str, status: Status, reason: str, gate: Gate, scores: Sc
     told = [f"estimated {clause}" if estimated else clause for clause in broken]
     if broken and status == "ok" and candidate != ORIGINAL:
         status = "rejected"
-    return {"status": status, "metrics": scores.values,
+    less = tuple(name for name, bound in gate.metrics.items() if not bound.higher_is_better)
+    return {"status": status, "metrics": scores.values, "lower_is_better": less,
             "reason": "; ".join(filter(None, (reason, *told, *unbounded(gate.metrics, scores))))}

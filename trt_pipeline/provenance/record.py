@@ -110,7 +110,8 @@ class Provenance:
         return statement.predicate(
             external=self._external, internal=self._internal, dependencies=self._dependencies,
             versions={"trt-pipeline": __version__, "sources": digest.of_this_package()},
-            invocation=f"{self._config.name}/{self._folder.name}", started=self._started, finished=finished,
+            invocation=f"{self._folder.absolute().parent.name}/{self._folder.name}",
+            started=self._started, finished=finished,
             byproducts=[materials, *byproducts])
 
     def _write(self, document: Mapping[str, Any]) -> None:

@@ -367,9 +367,7 @@ class Judging:
         return BenchmarkResult.model_validate(entry.value)
 
     def _batch_sizes(self, row: _Row) -> tuple[int, ...]:
-        if row.spec.batch_sizes is None:
-            return self.config.benchmark.batch_sizes
-        return tuple(sorted({*row.spec.batch_sizes, self.config.objective_batch}))
+        return row.spec.timed_at(self.config.benchmark.batch_sizes, self.config.objective_batch)
 
     def _rivals(self, row: _Row) -> tuple[Rival, ...]:
         """Who makes it not worth measuring further, if slower."""

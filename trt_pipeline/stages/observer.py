@@ -18,8 +18,8 @@ _FORCED = "TRT_PIPELINE_PROGRESS"
 class Observer(Protocol):
     """Who is told how a run goes; the terminal's progress bars are one.
 
-    Where several candidates are at work at once, as on a cluster, each is a ``lane`` of its own, named as the candidate
-    is, and its threads call these methods side by side.
+    Where several candidates are at work at once, as on a cluster, each is a ``lane`` of its own, named as the
+    candidate is.
     """
 
     def stage(self, name: str, *, lane: str = "") -> None:
@@ -40,22 +40,6 @@ class Silent:
     def progress(self, done: int, total: int, *, lane: str = "") -> None: ...
 
     def candidate(self, result: CandidateResult) -> None: ...
-
-
-class Lane:
-    """The observer of one of several that work at once: passes on to ``observer`` what happens in lane ``name``."""
-
-    def __init__(self, observer: Observer, name: str) -> None:
-        self._observer, self._name = observer, name
-
-    def stage(self, name: str, *, lane: str = "") -> None:
-        self._observer.stage(name, lane=lane or self._name)
-
-    def progress(self, done: int, total: int, *, lane: str = "") -> None:
-        self._observer.progress(done, total, lane=lane or self._name)
-
-    def candidate(self, result: CandidateResult) -> None:
-        self._observer.candidate(result)
 
 
 @contextmanager

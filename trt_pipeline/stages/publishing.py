@@ -21,6 +21,7 @@ from trt_pipeline.samples.store import Samples
 from trt_pipeline.stages import jobs, lock, plan
 from trt_pipeline.stages.cache import StageCache
 from trt_pipeline.stages.execute import Executor
+from trt_pipeline.stages.lock import writing_to
 from trt_pipeline.stages.observer import Silent
 from trt_pipeline.stages.plan import SampleSet
 from trt_pipeline.stages.run_folder import folder_name
@@ -57,7 +58,8 @@ def publish(run: RunResult, candidate: CandidateResult, folder: Path, again: boo
     """Publish a candidate of ``run`` to ``folder`` for every target of the run's configuration that can load it.
 
     Raises:
-        InputError: its files, the model or the samples are gone or others now; or ``folder`` is not to be written to.
+        InputError: its files are gone, the model or the samples are gone or others now, or ``folder`` is not to be
+            written to.
     """
     try:
         config = Config.model_validate(run.config | {"name": folder.resolve().name, "serving": folder.parent})
@@ -72,10 +74,12 @@ def publish(run: RunResult, candidate: CandidateResult, folder: Path, again: boo
         raise InputError(f"{config.model} was changed since the run: run the sweep again")
     signatures = plan.signatures(config, run.contract)
     root = Path(run.folder).parent
-    with lock.exclusive(root, run.name):
+    with lock.exclusive(root, run.name), writing_to(root):
         cache = StageCache(root / "stages")
         validation = plan.open_samples(config, run.contract, signatures, "validation", cache.root)
         assert validation
+        if validation.digest != run.samples_digests["validation"]:
+            raise InputError(f"the validation samples of {run.name} were changed since the run: run the sweep again")
         executor = Executor(config, digest, cache, False, Silent())
         provenance = Provenance(config, Path(run.folder), [one.name for one in run.candidates], digest,
                                 run.samples_digests, {one.backend: one.interpreter for one in run.candidates

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import shutil
 import time
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 from trt_pipeline import candidate, report, vocabulary
 from trt_pipeline.backends import backend as make_backend
-from trt_pipeline.calibration import facts, ranges
+from trt_pipeline.calibration import ranges
 from trt_pipeline.ci import gate
 from trt_pipeline.ci.gate import Checks
 from trt_pipeline.config.candidates import CandidateSpec
@@ -20,7 +18,6 @@ from trt_pipeline.environment import environment
 from trt_pipeline.errors import (
     InputError,
     ModelError,
-    OutputError,
     SamplesError,
 )
 from trt_pipeline.finalizing import kit
@@ -32,7 +29,7 @@ from trt_pipeline.parity.reference import Reference
 from trt_pipeline.provenance.record import Provenance
 from trt_pipeline.publish import publish
 from trt_pipeline.publish.select import ORIGINAL
-from trt_pipeline.results import CandidateResult, StageCost
+from trt_pipeline.results import CandidateResult, Publication, StageCost
 from trt_pipeline.run_result import RunResult
 from trt_pipeline.samples.store import Samples
 from trt_pipeline.stages import jobs, lock, plan
@@ -40,8 +37,8 @@ from trt_pipeline.stages.cache import Entry, StageCache
 from trt_pipeline.stages.execute import Executor
 from trt_pipeline.stages.judges import Judges, OneAfterTheOther
 from trt_pipeline.stages.judging import ORIGINAL_SPEC, Judging
+from trt_pipeline.stages.lock import writing_to
 from trt_pipeline.stages.observer import Observer, Silent
-from trt_pipeline.stages.plan import SampleSet
 from trt_pipeline.stages.publishing import WarmUps
 from trt_pipeline.stages.run_folder import RunFolder
 from trt_pipeline.stages.study import Study
@@ -74,12 +71,13 @@ def run(config: Config, *, backends: list[str] | None = None, precisions: list[s
     """
     chosen = plan.candidates(config, backends or [], precisions or [])
     if checks:
-        gate.check(checks, config, [ORIGINAL, *(spec.name for spec in chosen)])
+        sizes = {spec.name: spec.timed_at(config.benchmark.batch_sizes, config.objective_batch) for spec in chosen}
+        gate.check(checks, config, {ORIGINAL: config.benchmark.batch_sizes, **sizes}, tuple(functions or ()))
     model_digest = plan.check_model(config)
     if publishing:
         publish.check(config)
     root = output / config.name
-    with lock.exclusive(root, config.name), _writing_to(root):
+    with lock.exclusive(root, config.name), writing_to(root):
         return _Run(config, chosen, model_digest, root, fresh, observer or Silent(),
                     judges or OneAfterTheOther(), functions, labels).execute(publishing, again, checks)
 
@@ -100,63 +98,74 @@ class _Run:
 
     def execute(self, publishing: bool, again: bool, checks: Checks | None) -> RunResult:
         started = time.monotonic()
+        study = self._study()
+        study, results, files = self._judge_all(study)
+        judged = RunResult(
+            name=self.config.name, run_id=self.folder.path.name, folder=str(self.folder.path),
+            model=str(self.config.model), model_digest=self.model_digest, samples_digests=_digests(study),
+            config=self.config.model_dump(mode="json"), environment=environment(), contract=study.contract,
+            noise=study.reference.outputs, stages=tuple(self.shared), candidates=results, publications=(),
+            objective=self.config.objective, seconds=time.monotonic() - started,
+            calibration=ranges.read(study.ranges, self.model_digest).facts if study.ranges else None)
+        targets = self.config.targets if publishing else ()
+        asked = gate.judge(checks, judged, targets) if checks and checks.gated else None
+        publications: tuple[Publication, ...] = ()
+        if asked and not asked.passed:
+            publications = gate.withheld(asked, targets)
+        elif publishing:
+            publications = self._publish(study, results, files, again)
+        finished = judged.model_copy(update={"publications": publications, "gate": asked, "stages": tuple(self.shared),
+                                             "seconds": time.monotonic() - started})
+        self.folder.write("report.json", finished.model_dump(mode="json"))
+        report.write_html(finished, self.folder.path / "report.html")
+        self.provenance.end(finished)
+        return finished
+
+    def _study(self) -> Study:
+        """All that is known before the first candidate is judged; from here on the run has a folder."""
         try:
             arguments = {"model": str(self.config.model), "tags": self.config.tags}
             entry, cost = self.executor.stage("inspect", "inspect", jobs.inspect, arguments, {})
             self.shared.append(cost)
         except WorkerFailed as error:
             raise ModelError(f"{self.config.model} cannot be read: {error}") from None
-        self.contract = Inspection.model_validate(entry.value).contract
-        self.signatures = plan.signatures(self.config, self.contract)
+        contract = Inspection.model_validate(entry.value).contract
+        signatures = plan.signatures(self.config, contract)
         stores = self.executor.cache.root
-        validation = plan.open_samples(self.config, self.contract, self.signatures, "validation", stores)
+        validation = plan.open_samples(self.config, contract, signatures, "validation", stores)
         assert validation
-        self.validation: SampleSet = validation
-        self.calibration = plan.open_samples(self.config, self.contract, self.signatures, "calibration", stores)
-        if self.calibration and set(self.calibration.folders.values()) & set(self.validation.folders.values()):
+        calibration = plan.open_samples(self.config, contract, signatures, "calibration", stores)
+        if calibration and set(calibration.folders.values()) & set(validation.folders.values()):
             raise SamplesError("calibration and validation samples are the same data: int8 would be judged on what "
                                "it was fitted to")
-        metrics = metric.plan(self.config, self.signatures, self.validation.folders, stores / "metrics",
-                              self.functions, self.labels)
+        metrics = metric.plan(self.config, signatures, validation.folders, stores / "metrics", self.functions,
+                              self.labels)
+        vocabularies = vocabulary.check(self.config.vocabulary, [contract.signatures[name] for name in signatures])
+        study = Study(config=self.config, chosen=self.chosen, model_digest=self.model_digest, contract=contract,
+                      signatures=signatures, validation=validation, calibration=calibration,
+                      reference=Reference(cases=(), outputs={}), reference_folder=stores,
+                      interpreters=self.interpreters, pinned=self.pinned, metrics=metrics,
+                      vocabulary_digests=vocabularies)
         # Only now: bad input leaves no run behind.
         self.folder = self.executor.folder = RunFolder(self.root)
-        provenance = Provenance(self.config, self.folder.path, [ORIGINAL, *(spec.name for spec in self.chosen)],
-                                self.model_digest, self._samples_digests(), self.interpreters)
-        provenance.begin()
-        reference, reference_folder = self._refer()
-        scores, costs = scoring.score_original(self.executor, metrics, reference, reference_folder, self.config.gate)
+        self.provenance = Provenance(self.config, self.folder.path, [ORIGINAL, *(spec.name for spec in self.chosen)],
+                                     self.model_digest, _digests(study), self.interpreters)
+        self.provenance.begin()
+        reference, folder = self._refer(study)
+        scores, costs = scoring.score_original(self.executor, metrics, reference, folder, self.config.gate)
         self.shared += costs
-        study = Study(config=self.config, chosen=self.chosen, model_digest=self.model_digest, contract=self.contract,
-                      signatures=self.signatures, validation=self.validation, calibration=self.calibration,
-                      reference=reference, reference_folder=reference_folder, interpreters=self.interpreters,
-                      pinned=self.pinned, metrics=metrics, original_scores=scores, vocabulary_digests=vocabulary.check(
-                          self.config.vocabulary, [self.contract.signatures[name] for name in self.signatures]))
-        study, results, files = self._judge_all(study)
-        judged = RunResult(
-            name=self.config.name, run_id=self.folder.path.name, folder=str(self.folder.path),
-            model=str(self.config.model),
-            model_digest=self.model_digest, samples_digests=self._samples_digests(),
-            config=self.config.model_dump(mode="json"), environment=environment(), contract=self.contract,
-            noise=reference.outputs, stages=tuple(self.shared), candidates=results, publications=(),
-            objective=self.config.objective, seconds=time.monotonic() - started,
-            calibration=facts.of(ranges.read(study.ranges, self.model_digest)) if study.ranges else None)
-        targets = self.config.targets if publishing else ()
-        missed = gate.judge(checks, judged, targets) if checks and checks.gated else None
-        if missed and not missed.passed:
-            publications = gate.withheld(missed, targets)
-        else:
-            warm_ups = WarmUps(self.executor, self.config, self.contract, self.signatures, self.validation)
-            publications = publish.publish_all(self.config, self.contract, self.signatures, results, files,
-                                               self.folder.path.name, self.model_digest, again, self._real_samples(),
-                                               warm_ups, provenance.evidence(results)) if publishing else ()
+        return study.model_copy(update={"reference": reference, "reference_folder": folder, "original_scores": scores})
+
+    def _publish(self, study: Study, results: tuple[CandidateResult, ...], files: dict[str, Path],
+                 again: bool) -> tuple[Publication, ...]:
+        warm_ups = WarmUps(self.executor, self.config, study.contract, study.signatures, study.validation)
+        samples = {name: Samples(folder, self.config.padding) for name, folder in study.validation.folders.items()}
+        try:
+            return publish.publish_all(
+                self.config, study.contract, study.signatures, results, files, self.folder.path.name,
+                self.model_digest, again, samples, warm_ups, self.provenance.evidence(results))
+        finally:
             self.shared += warm_ups.costs
-        finished = judged.model_copy(update={"publications": publications, "gate": missed,
-                                             "stages": tuple(self.shared),
-                                             "seconds": time.monotonic() - started})
-        self.folder.write("report.json", finished.model_dump(mode="json"))
-        report.write_html(finished, self.folder.path / "report.html")
-        provenance.end(finished)
-        return finished
 
     def _judge_all(self, study: Study) -> tuple[Study, tuple[CandidateResult, ...], dict[str, Path]]:
         """Judge the original, calibrate, and judge the others.
@@ -183,26 +192,26 @@ class _Run:
         self.observer.candidate(result)
         return result, files
 
-    def _refer(self) -> tuple[Reference, Path]:
-        arguments = {"model": str(self.config.model), "contract": self.contract.model_dump(mode="json"),
-                     "signatures": self.signatures, **self._sample_arguments(), "batch_size": _VALIDATION_BATCH,
+    def _refer(self, study: Study) -> tuple[Reference, Path]:
+        arguments = {"model": str(self.config.model), "contract": study.contract.model_dump(mode="json"),
+                     "signatures": study.signatures, **study.sample_arguments(), "batch_size": _VALIDATION_BATCH,
                      "max_batch_size": self.config.max_batch_size}
         try:
             entry, cost = self.executor.stage("original", "reference", jobs.refer, arguments, {
-                "samples": self.validation.digest, "signatures": self.signatures, "padding": self.config.padding,
+                "samples": study.validation.digest, "signatures": study.signatures, "padding": self.config.padding,
                 "batch": [_VALIDATION_BATCH, self.config.max_batch_size]})
         except WorkerFailed as error:
             raise ModelError(f"the original does not run on its samples: {error}") from None
         self.shared.append(cost)
         reference = Reference.model_validate(entry.value)
-        return reference.with_noise(self._measure_noise(reference, entry)), entry.files
+        return reference.with_noise(self._measure_noise(study, reference, entry)), entry.files
 
-    def _measure_noise(self, reference: Reference, made: Entry) -> dict[str, dict[str, Any]]:
+    def _measure_noise(self, study: Study, reference: Reference, made: Entry) -> dict[str, dict[str, Any]]:
         """The original's noise floors; a run goes on without them, with the smallest floor there is."""
         try:
             entry, cost = self.executor.stage("original", "noise", jobs.measure_noise, {
-                "model": str(self.config.model), "contract": self.contract.model_dump(mode="json"),
-                "reference_index": made.value, "reference_folder": str(made.files), **self._sample_arguments(),
+                "model": str(self.config.model), "contract": study.contract.model_dump(mode="json"),
+                "reference_index": made.value, "reference_folder": str(made.files), **study.sample_arguments(),
             }, {"reference": made.folder.name})
         except WorkerFailed as error:
             unknown = NoiseFloor(without=f"not measured: {error}")
@@ -213,27 +222,24 @@ class _Run:
 
     def _calibrated(self, study: Study) -> Study:
         """With the ranges file that conversions go by: the one given, else this run's own, where any needs one."""
-        if self.given_ranges or not self.calibration or not any(
+        if self.given_ranges or not study.calibration or not any(
                 make_backend(spec.backend).uses_ranges(spec.precision, study.options(spec)) for spec in self.chosen):
             return study.model_copy(update={"ranges": self.given_ranges})
         measuring = self.config.calibration.measuring
         try:
             entry, cost = self.executor.stage("original", "calibrate", jobs.calibrate, {
-                "model": str(self.config.model), "contract": self.contract.model_dump(mode="json"),
-                "signatures": self.signatures, "padding": self.config.padding, "model_digest": self.model_digest,
-                "samples": {name: str(folder) for name, folder in self.calibration.folders.items()},
-                "samples_digest": self.calibration.digest, **measuring,
+                "model": str(self.config.model), "contract": study.contract.model_dump(mode="json"),
+                "signatures": study.signatures, "padding": self.config.padding, "model_digest": self.model_digest,
+                "samples": {name: str(folder) for name, folder in study.calibration.folders.items()},
+                "samples_digest": study.calibration.digest, **measuring,
                 "checkpoint": str(self.executor.cache.root / "calibration.partial"),
-            }, {"calibration": self.calibration.digest, "padding": self.config.padding, **measuring,
-                "signatures": self.signatures})
+            }, {"calibration": study.calibration.digest, "padding": self.config.padding, **measuring,
+                "signatures": study.signatures})
         except (WorkerFailed, InputError) as error:
             return study.model_copy(update={"uncalibrated": f"the model could not be calibrated: {error}"})
         self.shared.append(cost)
         shutil.copyfile(entry.files / ranges.FILE, self.folder.path / ranges.FILE)
         return study.model_copy(update={"ranges": entry.files / ranges.FILE})
-
-    def _real_samples(self) -> dict[str, Samples]:
-        return {name: Samples(folder, self.config.padding) for name, folder in self.validation.folders.items()}
 
     def _pack(self, study: Study, folder: Path, result: CandidateResult, files: Path) -> None:
         """Give a candidate that only a GPU can judge what it needs to be judged there (`api.finalize`)."""
@@ -241,28 +247,14 @@ class _Run:
         python = result.interpreter.python if result.interpreter else None
         candidate.describe(folder / candidate.MODEL_FOLDER, candidate.Candidate(
             backend=result.backend, precision=result.precision, artifact=result.artifact, folder=files, python=python))
-        kit.write(kit.Kit(contract=self.contract, signatures=self.signatures, reference=study.reference,
+        kit.write(kit.Kit(contract=study.contract, signatures=study.signatures, reference=study.reference,
                           gate=self.config.gate, padding=self.config.padding, profiles=self.config.profiles,
                           benchmark=self.config.benchmark),
-                  folder / candidate.MODEL_FOLDER / kit.FOLDER, study.reference_folder, self.validation.folders,
-                  self.calibration.folders if self.calibration else {})
-
-    def _sample_arguments(self) -> dict[str, Any]:
-        return {"samples": {name: str(folder) for name, folder in self.validation.folders.items()},
-                "padding": self.config.padding}
-
-    def _samples_digests(self) -> dict[str, str]:
-        found = {"validation": self.validation.digest}
-        return found | ({"calibration": self.calibration.digest} if self.calibration else {})
+                  folder / candidate.MODEL_FOLDER / kit.FOLDER, study.reference_folder, study.validation.folders,
+                  study.calibration.folders if study.calibration else {})
 
 
-@contextlib.contextmanager
-def _writing_to(folder: Path) -> Any:
-    """Turn a disk that is full or refuses into the one line that it deserves."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        raise OutputError(f"cannot write to {folder}: {error.strerror or error}; free some space or choose another "
-                          "folder with --output") from error
+def _digests(study: Study) -> dict[str, str]:
+    """Kind of samples -> their digest."""
+    found = {"validation": study.validation.digest}
+    return found | ({"calibration": study.calibration.digest} if study.calibration else {})

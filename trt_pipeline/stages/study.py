@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from trt_pipeline import digest
 from trt_pipeline.backends import backend
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.config.candidates import CandidateSpec
@@ -59,8 +60,12 @@ class Study(Frozen):
 
     @property
     def field(self) -> dict[str, Any]:
-        """Everything that tells which candidates compete."""
-        return {"candidates": [candidate.model_dump(mode="json") for candidate in self.chosen],
+        """Everything that tells which candidates compete, and which of them pass."""
+        return {"gate": self.config.gate.model_dump(mode="json"), "metrics": [one.digest for one in self.metrics],
+                "accept_estimates": self.config.accept_estimates, "evaluations": self.config.islands.evaluations,
+                "pinned": {name: islands.model_dump(mode="json") for name, islands in self.pinned.items()},
+                "ranges": digest.of_file(self.ranges) if self.ranges else None,
+                "candidates": [candidate.model_dump(mode="json") for candidate in self.chosen],
                 "backends": {name: settings.options for name, settings in self.config.backends.items()},
                 "targets": [target.model_dump(mode="json") for target in self.config.targets],
                 "objective": self.config.objective}
