@@ -20,14 +20,15 @@ RUN useradd --create-home --uid 1000 runner && install --directory --owner runne
 USER 1000
 
 # The environment, hashes checked. `make install` in a checkout leaves it as it is while the locks agree, and lets
-# the command trt-pipeline run the checkout's own code.
+# the command trt-pipeline run the checkout's own code: so whoever --user names may write to it.
 ENV VENV=/opt/venv
 WORKDIR /opt/source
 COPY --chown=1000 pyproject.toml requirements.lock Makefile README.md ./
 COPY --chown=1000 trt_pipeline trt_pipeline
 COPY --chown=1000 tests/environments/tensorrt-8.5.lock tests/environments/
 RUN make install PYTHON=python3.10 COMPILE= \
-    && /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes -r tests/environments/tensorrt-8.5.lock
+    && /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes -r tests/environments/tensorrt-8.5.lock \
+    && chmod -R a+rwX /opt/venv
 
 # Where TensorFlow looks for what those wheels brought.
 ENV PATH=/opt/venv/bin:$PATH \

@@ -63,6 +63,13 @@ def test_its_libraries_lie_where_it_says(tensorrt_8: Path) -> None:
         assert (tensorrt_8.parents[1] / folder / library).exists()
 
 
+def test_whom_user_names_may_write_to_the_environment() -> None:
+    """In the layer that made it, as another would hold all of it once more."""
+    made, = (line for line in LINES if "make install" in line)
+    assert made.endswith("&& chmod -R a+rwX /opt/venv")
+    assert made.index("make install") < made.index("pip install") < made.index("chmod")
+
+
 def test_nothing_runs_as_root() -> None:
     users = [line for line in LINES if line.startswith("USER")]
     assert users == ["USER 1000"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,18 @@ def test_the_newest_ten_runs_of_each_machine_are_kept_and_no_measurement_counts_
     begin(file, *runs, a_run(77, benchmark=runs[-1].candidates[1].benchmark))
     held = baseline.read(file).models["demo"]
     assert [one.run_id for one in held] == ["run-99", *(f"run-{n}" for n in range(2, 12))]
+
+
+def test_no_measurement_counts_twice_whose_error_is_beyond_any_number(tmp_path: Path) -> None:
+    file = tmp_path / "baseline.json"
+    known = factory.verdict(0.3, reason="wrong")
+    output = known.outputs[0].model_copy(update={"figures": tuple(
+        one.model_copy(update={"max_scaled": math.inf}) for one in known.outputs[0].figures)})
+    beyond = known.model_copy(update={"outputs": (output,)})
+    assert beyond.error == math.inf
+    begin(file, *(a_run(n, status="rejected", reason="wrong", verdict=beyond) for n in range(2)))
+    held, = baseline.read(file).models["demo"]
+    assert (held.run_id, held.candidates[NAME].parity) == ("run-0", None)
 
 
 def test_a_run_that_misses_the_gate_does_not_lower_the_bar(tmp_path: Path) -> None:

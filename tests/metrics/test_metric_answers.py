@@ -71,6 +71,17 @@ def test_samples_of_a_fixed_batch_come_once_each(tmp_path: Path) -> None:
     np.testing.assert_array_equal(answers.read(tmp_path, planned, "serve")["y"][:, 0], np.arange(10) + 1)
 
 
+def test_fewer_samples_than_a_fixed_batch_come_once_each_too(tmp_path: Path) -> None:
+    store.write({"x": np.arange(3, dtype=np.float32)[:, None]}, tmp_path / "samples")
+    tensor = TensorContract(dtype="float32", shape=(8, 1))
+    signature = SignatureContract(name="serve", method_name="predict", inputs={"x": tensor}, outputs={"y": tensor})
+    samples = Samples(tmp_path / "samples")
+    one, = cases(signature, samples, batch_size=8, max_batch_size=8)
+    assert one.rows == (0, 1, 2, 0, 1, 2, 0, 1)
+    store.write({"y": samples.take(one.rows)["x"] + 1}, tmp_path / "0")
+    assert answers.read(tmp_path, [one], "serve")["y"][:, 0].tolist() == [1, 2, 3]
+
+
 def batches(folder: Path, *outputs: dict[str, np.ndarray]) -> list[Case]:
     """Two samples in each batch."""
     for number, found in enumerate(outputs):

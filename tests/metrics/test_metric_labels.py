@@ -30,6 +30,16 @@ def test_each_kind_of_file_gives_what_it_says(tmp_path: Path) -> None:
         assert repr(labels.load(written)) == repr(labels.read(tmp_path / file))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_only_what_ends_a_line_in_a_file_ends_a_label(end: str, tmp_path: Path) -> None:
+    texts = ["one\u2028two", "one\u2029two", "one\x85two"]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(text, ensure_ascii=False) + end for text in texts),
+                                            encoding="utf-8", newline="")
+    (tmp_path / "lines.txt").write_text("".join(text + end for text in texts), encoding="utf-8", newline="")
+    assert labels.read(tmp_path / "records.jsonl") == texts
+    assert labels.read(tmp_path / "lines.txt") == texts
+
+
 @pytest.mark.parametrize(("name", "content", "reason"), [
     ("absent.npy", None, "no labels at .*absent.npy: check 'labels' in the config"),
     ("labels.csv", b"1,2", r"labels .*labels.csv: labels are .npz, .npy, .json, .jsonl or .txt"),

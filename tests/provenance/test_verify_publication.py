@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -9,13 +10,16 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from tests.provenance import publications
 from trt_pipeline.errors import InputError
+from trt_pipeline.provenance import verify as verification
 from trt_pipeline.provenance.verify import verify
-from trt_pipeline.publish import checksums, versions
+from trt_pipeline.publish import checksums, tf_serving, triton, versions
 
 SAVED, TRITON = "demo/1", "triton/demo/1"
 
@@ -183,6 +187,60 @@ def test_of_what_an_earlier_version_published_it_says_so(serving: Path) -> None:
     assert (found.ok, found.problems, [one.path for one in found.versions]) == (False, (), [str(serving / TRITON)])
     assert found.unchecked == (f"{version} has no SHA256SUMS: published by an earlier version of trt-pipeline or by "
                                "something else; publish it again to have it checked",)
+
+
+def test_a_savedmodel_may_have_files_that_are_called_as_triton_s(tmp_path: Path) -> None:
+    for name in ("saved_model.pb", "README.md", "config.pbtxt", "warmup/data"):
+        (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "model" / name).write_text("its own")
+    tf_serving.publish(tmp_path / "model", tmp_path / "serving", "demo", {"digest": "of demo"}, None)
+    for path in ("serving", "serving/demo", "serving/demo/1"):
+        assert verify(tmp_path / path).problems == ()
+    (tmp_path / "serving/demo/README.md").write_text("its own")
+    assert verify(tmp_path / "serving/demo").problems == (f"{tmp_path}/serving/demo/README.md was added",)
+
+
+@pytest.mark.parametrize("path", ["", "triton/demo", TRITON])
+@pytest.mark.parametrize(("module", "name"), [(verification, "_version"), (triton, "is_front")],
+                         ids=["before the configuration is looked at", "while it is"])
+def test_a_version_published_meanwhile_may_change_the_configuration(
+        serving: Path, monkeypatch: pytest.MonkeyPatch, path: str, module: ModuleType, name: str) -> None:
+    real, asked = getattr(module, name), []
+
+    def call(argument: Any) -> Any:
+        found = real(argument)
+        asked.append(argument)
+        if len(asked) == 1:
+            publications.publish(serving.parent, content="another", targets=publications.TARGETS[1:], max_batch_size=2)
+        return found
+
+    before = (serving / "triton/demo/config.pbtxt").read_bytes()
+    monkeypatch.setattr(module, name, call)
+    # Of the serving folder's own files, what their checksums say is read before.
+    assert verify(serving / path).problems == ()
+    assert versions.existing(serving / "triton/demo") == [1, 2]
+    assert (serving / "triton/demo/config.pbtxt").read_bytes() != before
+
+
+def test_what_cannot_be_read_is_named(serving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs these tests may read everything, so the refusal is made up."""
+    real_open, real_scan = Path.open, os.scandir
+
+    def refuse(real: Callable[..., Any], closed: Path) -> Callable[..., Any]:
+        def call(path: Any, *arguments: Any, **options: Any) -> Any:
+            if Path(path) == closed:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(closed))
+            return real(path, *arguments, **options)
+
+        return call
+
+    for file in publications.files(serving).values():
+        monkeypatch.setattr(Path, "open", refuse(real_open, file))
+        assert verify(serving).problems == (f"{file} cannot be read: Permission denied",)
+    monkeypatch.setattr(Path, "open", real_open)
+    for folder in {file.parent for file in publications.files(serving / SAVED).values()}:
+        monkeypatch.setattr(os, "scandir", refuse(real_scan, folder))
+        assert verify(serving).problems == (f"{folder} cannot be read: Permission denied",)
 
 
 @pytest.mark.parametrize(("path", "says"), [("nowhere", "is no folder"), ("file", "is no folder"),

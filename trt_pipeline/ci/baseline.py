@@ -7,6 +7,7 @@ Several runs show by how much.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -40,7 +41,7 @@ class Measured(Frozen):
     status: Status
     timings: tuple[Timing, ...] = ()
     parity: float | None = None
-    """`parity.judge.Verdict.error`."""
+    """`parity.judge.Verdict.error`; None too where that is not finite, which JSON cannot say."""
     estimated: bool = False
     """Whether something else was judged in its place."""
     size_bytes: int = 0
@@ -96,8 +97,10 @@ def _measured(candidate: CandidateResult) -> Measured:
     timings = tuple(Timing(signature=one.signature, batch_size=one.batch_size, ratios=one.ratios)
                     for one in candidate.benchmark.batches) if candidate.benchmark else ()
     verdict = candidate.verdict
-    return Measured(status=candidate.status, timings=timings, parity=verdict.error if verdict else None,
-                    estimated=bool(verdict and verdict.estimate), size_bytes=candidate.size_bytes)
+    error = verdict.error if verdict else None
+    return Measured(status=candidate.status, timings=timings, size_bytes=candidate.size_bytes,
+                    parity=error if error is not None and math.isfinite(error) else None,
+                    estimated=bool(verdict and verdict.estimate))
 
 
 def read(path: Path, *, absent_ok: bool = False) -> Baseline:

@@ -55,7 +55,7 @@ class GateReport(Frozen):
     compared: int = 0
     """Runs of the baseline that were comparable."""
     notes: tuple[str, ...] = ()
-    """What was not compared with the baseline, and why."""
+    """What to know of the comparison with the baseline: what was left out of it and why, which versions changed."""
 
 
 def report(outcomes: tuple[Outcome, ...], regressions: tuple[Regression, ...], strict: bool, compared: int,

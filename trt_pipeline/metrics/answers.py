@@ -93,9 +93,12 @@ def read(folder: Path, cases: Sequence[Case], signature: str) -> dict[str, Array
     batches: list[tuple[dict[str, Array], tuple[int, ...], list[int]]] = []
     for number, case in enumerate(cases):
         if case.signature == signature and case.group == REAL_SAMPLES:
-            # A batch of fixed size begins again at the first samples where they end.
-            new = [row for row, sample in enumerate(case.rows) if sample not in seen]
-            seen.update(case.rows)
+            # A batch of fixed size begins again at the first samples where they end, and of few has some twice itself.
+            new = []
+            for row, sample in enumerate(case.rows):
+                if sample not in seen:
+                    seen.add(sample)
+                    new.append(row)
             batches.append((references.outputs(folder, number), case.rows, new))
     found = {}
     for name in batches[0][0]:

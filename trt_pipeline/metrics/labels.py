@@ -39,7 +39,8 @@ def read(source: Path) -> Any:
 
     Returns:
         Of ``.npy`` an array (N, ...), of ``.npz`` a dict of such arrays, of ``.jsonl`` a list of N values, of ``.txt``
-        a list of N lines, of ``.json`` a list of N values or a dict of such lists.
+        a list of N lines, of ``.json`` a list of N values or a dict of such lists. Lines end with LF, CR LF or CR; what
+        else Unicode has for that, such as U+2028, is part of the label.
 
     Raises:
         SamplesError: there is no such file, it cannot be read, or is of another kind.
@@ -53,7 +54,7 @@ def read(source: Path) -> Any:
         if source.suffix == ".txt":
             return text.removesuffix("\n").split("\n") if text else []
         if source.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
         return json.loads(text)
     except FileNotFoundError:
         raise SamplesError(f"no labels at {source}: check 'labels' in the config") from None

@@ -44,15 +44,17 @@ def read(version: Path) -> Said | None:
     """What the statement in the folder ``version`` says; None without one.
 
     Raises:
-        ValueError: it is no statement of this pipeline's; the message names the file.
+        ValueError: it is no statement of this pipeline's, or cannot be read; the message names the file.
     """
     for place in _PLACES:
         file = f"{place}/{FILE}" if place else FILE
-        if (version / file).is_file():
-            try:
+        try:
+            if (version / file).is_file():
                 return _said(file, json.loads((version / file).read_bytes()))
-            except (KeyError, TypeError, ValueError, StopIteration):
-                raise ValueError(f"{file} is no statement that this version of trt-pipeline reads") from None
+        except OSError as error:
+            raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+        except (KeyError, TypeError, ValueError, StopIteration):
+            raise ValueError(f"{file} is no statement that this version of trt-pipeline reads") from None
     return None
 
 

@@ -7,7 +7,7 @@ write new ones; against that there is a signature on the statement (docs/provena
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from trt_pipeline import digest
@@ -70,14 +70,20 @@ def verify(path: Path) -> Verified:
     Raises:
         InputError: nothing is published there.
     """
-    path = path.absolute()
+    try:
+        return _found(path.absolute())
+    except OSError as error:  # of a folder that cannot be listed
+        return Verified(problems=(_unreadable(error),))
+
+
+def _found(path: Path) -> Verified:
     if not path.is_dir():
         raise InputError(f"{path} is no folder: name a version's, such as serving/enko/1, a model's, or serving itself")
     if versions.is_version(path.name) and not versions.existing(path):
         newest = versions.existing(path.parent)[-1:] == [int(path.name)]
-        return _merged([_version(path), *([_front(path)] if newest else [])])
+        return _merged([_version(path), *([_front(path.parent)] if newest else [])])
     if known := versions.existing(path):
-        return _merged([_version(path / str(known[-1])), _front(path / str(known[-1]))])
+        return _merged([_version(path / str(known[-1])), _front(path)])
     models = [one for one in sorted(path.iterdir()) if not one.name.startswith(".") and versions.existing(one)]
     repository = path / TRITON_FOLDER
     if not models and not repository.is_dir():
@@ -88,7 +94,7 @@ def verify(path: Path) -> Verified:
         if not model.is_dir() or not (known := versions.existing(model)):
             continue
         found += [_version(model / str(number)) for number in known]
-        found.append(_front(model / str(known[-1])))
+        found.append(_front(model))
     return _merged(found)
 
 
@@ -100,28 +106,38 @@ def _merged(found: list[Verified]) -> Verified:
         notes=tuple(line for part in found for line in part.notes))
 
 
-def _again(folder: Path, check: Callable[[], Verified]) -> Verified:
-    """What ``check`` finds while no publication changes the checksums of ``folder``."""
+def _again(folder: Path, check: Callable[[Path], Verified], state: Callable[[Path], object]) -> Verified:
+    """What ``check`` finds of ``folder`` while no publication changes its ``state``."""
     for _ in range(_TRIES):
-        before = _raw(folder)
+        before = state(folder)
         try:
-            found = check()
-        except FileNotFoundError:
-            if folder.exists():
-                raise
+            found = check(folder)
+        except OSError as error:  # of a folder below
+            found = Verified(problems=(_unreadable(error),))
+        if not folder.exists():
             return Verified(notes=(f"{folder} was pruned meanwhile",))
-        if found.ok or _raw(folder) == before:
+        if state(folder) == before:
             break
     return found
 
 
+def _unreadable(error: OSError) -> str:
+    return f"{error.filename} cannot be read: {error.strerror}"
+
+
 def _raw(folder: Path) -> list[bytes | None]:
-    return [(folder / name).read_bytes() if (folder / name).is_file() else None
-            for name in (checksums.FILE, checksums.NEXT)]
+    """The bytes of the checksums of ``folder``; None for those that are not there or cannot be read."""
+    found: list[bytes | None] = []
+    for file in (folder / checksums.FILE, folder / checksums.NEXT):
+        try:
+            found.append(file.read_bytes() if file.is_file() else None)
+        except OSError:
+            found.append(None)
+    return found
 
 
 def _version(folder: Path) -> Verified:
-    return _again(folder, lambda: _checked_version(folder))
+    return _again(folder, _checked_version, _raw)
 
 
 def _checked_version(folder: Path) -> Verified:
@@ -213,25 +229,44 @@ def _said_otherwise(folder: Path, said: Said, there: Mapping[str, str], manifest
                        for name in sorted({*there} - {*said.subjects} - apart)]
 
 
-def _front(newest: Path) -> Verified:
+def _front(model: Path) -> Verified:
+    return _again(model, _checked_front, lambda model: versions.existing(model)[-1:])
+
+
+def _checked_front(model: Path) -> Verified:
     """What lies beside the versions: of Triton's, copies of the newest version's; of TensorFlow Serving's, nothing."""
-    model = newest.parent
+    if not (known := versions.existing(model)):
+        return Verified()
+    newest = model / str(known[-1])
     try:
         sums = checksums.read(newest)
+        readable = checksums.holds(newest, versions.MANIFEST)
     except (ValueError, OSError):
-        sums = None
-    if sums is None or newest.is_symlink():
+        sums, readable = None, False
+    if sums is None or not readable or newest.is_symlink():
         return Verified()  # said of the version itself
-    expected = {name: content for name, content in sums.items() if triton.is_front(name)}
-    numbers = set(map(str, versions.existing(model)))
-    there, problems = _digests(model, (entry for entry in checksums.entries(model)
-                                       if entry[0].partition("/")[0] not in numbers))
+    # Only Triton's versions are of one signature. A SavedModel may have files of the same names that are its own.
+    of_triton = "signature" in (versions.manifest_in(newest) or {})
+    expected = {name: content for name, content in sums.items() if of_triton and triton.is_front(name)}
+    there, problems = _digests(model, _beside(model, set(map(str, known))))
     problems += _compared(model, [expected], there)
     return Verified(files=len(there), problems=tuple(problems))
 
 
+def _beside(model: Path, numbers: Collection[str]) -> Iterator[tuple[str, bool]]:
+    """`checksums.entries` of ``model``, without those of its versions."""
+    with os.scandir(model) as found:
+        for entry in found:
+            if entry.name in numbers:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from checksums.entries(Path(entry.path), f"{entry.name}/")
+            else:
+                yield entry.name, entry.is_file(follow_symlinks=False)
+
+
 def _shared(serving: Path) -> Verified:
-    return _again(serving, lambda: _checked_shared(serving))
+    return _again(serving, _checked_shared, _raw)
 
 
 def _checked_shared(serving: Path) -> Verified:
