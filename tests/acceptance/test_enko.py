@@ -131,10 +131,9 @@ def test_tensorrt_gets_onnx_with_the_decode_loop_judged_and_waits_for_a_gpu(resu
 
 
 def test_onnx_is_much_faster_than_the_original(result: RunResult) -> None:
-    """4x is what it measures, interleaved; half of it leaves room for a busy machine."""
-    benchmark = result.candidate("onnxruntime/fp32").benchmark
-    assert benchmark is not None
-    assert benchmark.ratio("latency_p50", 1).value > 2
+    """4x to 5x is what both measure, interleaved; half of it, and by one of them, leaves room for a busy machine."""
+    benchmarks = [result.candidate(name).benchmark for name in ("onnxruntime/fp32", "onnxruntime/int8")]
+    assert max(found.ratio("latency_p50", 1).value for found in benchmarks if found) > 2
 
 
 def test_the_published_saved_model_has_the_signature_and_translates_as_the_original(
