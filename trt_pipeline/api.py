@@ -26,7 +26,7 @@ from trt_pipeline.client.protocol import Spec
 from trt_pipeline.cluster.settings import Cluster
 from trt_pipeline.config import loader
 from trt_pipeline.config.candidates import CandidateSpec, candidates_of
-from trt_pipeline.config.schema import CalibrationSettings, Config, Limits, SampleSources
+from trt_pipeline.config.schema import CalibrationSettings, Config, Limits, SampleSources, Target
 from trt_pipeline.environment import environment
 from trt_pipeline.errors import ConfigError, ModelError, OutputError, PipelineError, Unsupported
 from trt_pipeline.finalizing import finish, kit, whole_run
@@ -89,7 +89,8 @@ def sweep(model: str | Path | Config, *, backends: Sequence[str] = (), precision
           duration_s: float | None = None,
           samples: str | None = None, calibration: str | None = None, gate: Gate | None = None,
           early_stopping: bool = True, output: str | Path = ARTIFACTS, fresh: bool = False,
-          signatures: Sequence[str] = (), metrics: Functions | None = None, labels: Any = None,
+          signatures: Sequence[str] = (), targets: Sequence[Target] = (),
+          metrics: Functions | None = None, labels: Any = None,
           executor: Literal["local", "ray"] | Cluster = "local", checks: Checks | None = None,
           observer: Observer | None = None) -> RunResult:
     """Judge every candidate and publish nothing; what came of it can be published (`CandidateResult.publish`).
@@ -102,6 +103,7 @@ def sweep(model: str | Path | Config, *, backends: Sequence[str] = (), precision
         samples, calibration: sample sources (see `samples.sources`) of a bare SavedModel.
         gate: bounds that replace the configuration's.
         signatures: only these, instead of the configuration's.
+        targets: the servers that a candidate may be published for, instead of the configuration's.
         early_stopping: time a candidate no further once another is as close to the original and surely faster.
         metrics, labels, output, fresh, executor, checks, observer: as for `optimize`.
     """
@@ -125,6 +127,8 @@ def sweep(model: str | Path | Config, *, backends: Sequence[str] = (), precision
     changes: dict[str, Any] = {"benchmark": timing} | ({"gate": gate} if gate else {})
     if signatures:
         changes["signatures"] = tuple(signatures)
+    if targets:
+        changes["targets"] = tuple(targets)
     if candidates:
         changes["candidates"] = tuple(candidates)
     config = _changed(config, changes)

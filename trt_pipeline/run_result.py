@@ -130,7 +130,7 @@ class RunResult(Frozen):
 
         Raises:
             KeyError: there is no such candidate.
-            GateError: it did not pass its gate.
+            GateError: it did not pass its gate, or no target can load it.
             InputError: its files are gone, or the folder is not to be written to.
         """
         chosen = self.candidate(candidate)

@@ -191,8 +191,9 @@ def test_the_example_sweeps_two_models_and_publishes_the_best_of_each(result: Ru
     assert swept.returncode == 0, swept.stderr
     assert swept.stdout.count("* the best by ") == 2
     assert re.search(r"^tensorflow/bf16 is not the best: rejected: translate.outputs", swept.stdout, re.M)
-    assert (serving / "triton/enko/1/model.onnx").is_file()
-    assert (serving / "demo/1/saved_model.pb").is_file()
+    published = re.findall(r"^triton 24.10: (\S+) at (\S+)$", swept.stdout, re.M)
+    assert [Path(path) for _, path in published] == [serving / "triton/enko/1", serving / "triton/demo/1"]
+    assert all((Path(path) / "trt_pipeline.json").is_file() for _, path in published)
     assert len((ROOT / "examples/sweep.py").read_text().splitlines()) <= 40
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from trt_pipeline.backends.base import Artifact
 from trt_pipeline.candidate import MODEL_FOLDER
 from trt_pipeline.config.schema import Config
-from trt_pipeline.errors import ConfigError, InputError, PipelineError
+from trt_pipeline.errors import ConfigError, GateError, InputError, PipelineError
 from trt_pipeline.model.contract import WARM_UP, Contract
 from trt_pipeline.provenance.record import Provenance
 from trt_pipeline.publish import publish as publication
@@ -60,6 +60,7 @@ def publish(run: RunResult, candidate: CandidateResult, folder: Path, again: boo
     Raises:
         InputError: its files are gone, the model or the samples are gone or others now, or ``folder`` is not to be
             written to.
+        GateError: no target can load it.
     """
     try:
         config = Config.model_validate(run.config | {"name": folder.resolve().name, "serving": folder.parent})
@@ -84,8 +85,11 @@ def publish(run: RunResult, candidate: CandidateResult, folder: Path, again: boo
         provenance = Provenance(config, Path(run.folder), [one.name for one in run.candidates], digest,
                                 run.samples_digests, {one.backend: one.interpreter for one in run.candidates
                                                       if one.interpreter})
-        return publication.publish_all(
+        made = publication.publish_all(
             config, run.contract, signatures, run.candidates, {candidate.name: files}, run.run_id, digest, again,
             {name: Samples(path, config.padding) for name, path in validation.folders.items()},
             WarmUps(executor, config, run.contract, signatures, validation), provenance.evidence(run.candidates),
             by_hand=candidate.name)
+    if not any(one.version for one in made):
+        raise GateError(f"{candidate.name} is published nowhere: {made[0].target}: {made[0].why}")
+    return made
