@@ -15,7 +15,7 @@ from tests.conftest import quick_demo
 from trt_pipeline.results import CandidateResult
 from trt_pipeline.run_result import RunResult
 
-CANDIDATES = ["tensorflow/fp32", "onnxruntime/fp32", "onnxruntime/int8"]
+CANDIDATES = ["tensorflow/fp32", "onnxruntime/int8"]
 ONE_CORE_EACH = tp.Cluster(cpus=1)
 LIMITS = {"memory_gb": 2, "time_s": 300}
 
