@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from trt_pipeline.backends.onnxruntime import OnnxRuntime
 from trt_pipeline.metrics import answers
 from trt_pipeline.model.contract import Contract, SignatureContract, TensorContract
 from trt_pipeline.parity.cases import REAL_SAMPLES, Case, cases
-from trt_pipeline.parity.judge import Estimate, SurgeryVerdict, Verdict, judge
+from trt_pipeline.parity.estimate import judge_stand_ins
+from trt_pipeline.parity.judge import judge
 from trt_pipeline.parity.tolerance import Gate
 from trt_pipeline.samples import store
 from trt_pipeline.samples.store import Samples
@@ -115,12 +115,16 @@ def test_an_output_without_a_row_a_sample_comes_by_batch(tmp_path: Path) -> None
 class Elsewhere(OnnxRuntime):
     """A backend of candidates that only run elsewhere; here, halves stand in for them."""
 
+    def __init__(self, wrong: bool) -> None:
+        super().__init__()
+        self._wrong = wrong
+
     def stand_ins(self, artifact: Artifact, precision: str) -> frozenset[StandIn]:
         return frozenset({"surgery", "estimate"} if precision == "fp16" else {"surgery"})
 
     def stand_in(self, artifact: Artifact, folder: Path, contract: Contract, kind: StandIn) -> Runner:
         def answer(x: np.ndarray) -> dict[str, np.ndarray]:
-            return two(x.astype(np.float16 if kind == "estimate" else np.float32))
+            return two(x.astype(np.float16 if kind == "estimate" else np.float32) + self._wrong)
 
         return FunctionRunner(contract, answer)
 
@@ -129,12 +133,13 @@ class Elsewhere(OnnxRuntime):
     ("fp16", "", np.float16), ("fp32", "", np.float32), ("fp16", "the graph is another", None)])
 def test_what_stands_in_for_a_candidate_answers_in_its_precision(
         world: World, tmp_path: Path, precision: str, wrong: str, dtype: Any) -> None:
-    estimate = Estimate(pending="no GPU", surgery=SurgeryVerdict(passed=not wrong, reason=wrong, error=0.0))
-    verdict = Verdict(passed=not wrong, reason=wrong, outputs=(), estimate=estimate)
-    known: Mapping[str, Any] = {"artifact": Artifact(kind="onnx", files={}), "folder": tmp_path,
-                                "contract": world.contract, "cases": world.reference.cases, "target": tmp_path / "kept"}
-    answers.record_stand_in(Elsewhere(), precision=precision, verdict=verdict, samples={"serve": world.samples},
-                            **known)
+    verdict = judge_stand_ins(
+        Elsewhere(bool(wrong)), Artifact(kind="onnx", files={}), tmp_path, world.contract, world.reference,
+        world.folder, {"serve": world.samples}, Gate(), precision, "no GPU",
+        recording=lambda runner: answers.Recorded(runner, world.reference.cases, tmp_path / "kept"))
+    assert verdict.estimate
+    assert verdict.estimate.surgery
+    assert verdict.estimate.surgery.passed == (not wrong)
     assert answers.complete(tmp_path / "kept", world.reference.cases, "serve") == (dtype is not None)
     if dtype:
         assert answers.read(tmp_path / "kept", world.reference.cases, "serve")["a"].dtype == dtype

@@ -6,8 +6,6 @@ no folder here.
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trt_pipeline.backends.base import Artifact, Backend, Runner, StandIn
-from trt_pipeline.backends.saved_model_runner import SavedModelRunner
-from trt_pipeline.model.contract import Contract
+from trt_pipeline.backends.base import Runner
 from trt_pipeline.parity import reference as references
 from trt_pipeline.parity.cases import REAL_SAMPLES, Case
-from trt_pipeline.parity.judge import Verdict
 from trt_pipeline.samples import store
-from trt_pipeline.samples.store import Samples
 
 Array = npt.NDArray[Any]
 
@@ -46,32 +40,6 @@ class Recorded(Runner):
 
     def deactivate_impl(self) -> None:
         self._runner.deactivate()
-
-
-def record_stand_in(backend: Backend, artifact: Artifact, folder: Path, contract: Contract, precision: str,
-                    verdict: Verdict, cases: Sequence[Case], samples: dict[str, Samples], target: Path) -> None:
-    """Write to ``target`` what stands in for ``artifact``, in its precision, answers to the samples.
-
-    Args:
-        verdict: on the stand-ins. Where nothing shows what the precision does, or the graph is wrong, nothing is
-            written.
-    """
-    estimate = verdict.estimate
-    if estimate is None or estimate.missing or (estimate.surgery and not estimate.surgery.passed):
-        return
-    kind: StandIn = "estimate" if "estimate" in backend.stand_ins(artifact, precision) else "surgery"
-    with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
-        runner = backend.stand_in(artifact, folder, contract, kind)
-        if runner is None:
-            model = Path(scratch, "model")
-            backend.write_stand_in(artifact, folder, model, kind)
-            runner = SavedModelRunner(contract, model)
-        # What it raises it has raised before, and the verdict says so.
-        with contextlib.suppress(Exception), runner:
-            for number, case in enumerate(cases):
-                if case.group == REAL_SAMPLES:
-                    store.write(runner.infer(case.signature, samples[case.signature].take(case.rows, case.width)),
-                                target / str(number))
 
 
 def complete(folder: Path, cases: Sequence[Case], signature: str) -> bool:

@@ -27,22 +27,29 @@ from trt_pipeline.samples.store import Samples
 from trt_pipeline.vocabulary import Vocabulary
 
 Progress = Callable[[int, int], None]
+Recording = Callable[[Runner], Runner]
 _LARGEST_HALF = float(np.finfo(np.float16).max)  # 65504
 # What is no larger than half of the smallest number rounds to zero.
 _LOST_IN_HALF = float(np.finfo(np.float16).smallest_subnormal) / 2
 _EXACT_PRECISION = "fp32"
 
 
+def _as_it_is(runner: Runner) -> Runner:
+    return runner
+
+
 def judge_stand_ins(backend: Backend, artifact: Artifact, folder: Path, contract: Contract, reference: Reference,
                     reference_folder: Path, samples: dict[str, Samples], gate: Gate, precision: str, pending: str,
-                    progress: Progress = lambda done, total: None,
-                    vocabularies: Mapping[str, Vocabulary] | None = None) -> Verdict:
+                    progress: Progress = lambda done, total: None, *,
+                    vocabularies: Mapping[str, Vocabulary] | None = None,
+                    recording: Recording = _as_it_is) -> Verdict:
     """The verdict on ``artifact``, from its backend's stand-ins; its ``estimate`` is set.
 
     Args:
         pending: why the artifact itself cannot run here (`Backend.why_pending`).
         gate: the candidate's; the surgery is held to what it says of fp32.
         vocabularies: see `judge`.
+        recording: what the stand-in that shows the precision is run through, if there is one.
     """
     kinds = backend.stand_ins(artifact, precision)
     runs = len(kinds & {"surgery", "estimate"})
@@ -52,14 +59,16 @@ def judge_stand_ins(backend: Backend, artifact: Artifact, folder: Path, contract
 
     found = None
     if "surgery" in kinds:
-        with _stand_in(backend, artifact, folder, contract, "surgery") as runner:
+        shows_all = "estimate" not in kinds and not artifact.unestimated
+        with _stand_in(backend, artifact, folder, contract, "surgery",
+                       recording=recording if shows_all else _as_it_is) as runner:
             surgery = judge(runner, reference, reference_folder, samples, gate, _EXACT_PRECISION, report(0),
                             vocabularies)
         found = SurgeryVerdict(passed=surgery.passed, reason=surgery.reason, error=surgery.error)
         if "estimate" not in kinds or not surgery.passed:
             estimate = Estimate(pending=pending, surgery=found, missing=artifact.unestimated)
             return surgery.model_copy(update={"estimate": estimate})
-    with _stand_in(backend, artifact, folder, contract, "estimate") as runner:
+    with _stand_in(backend, artifact, folder, contract, "estimate", recording=recording) as runner:
         verdict = judge(runner, reference, reference_folder, samples, gate, precision, report(runs - 1), vocabularies)
     overflows, underflows = (_hazards(backend, artifact, folder, contract, reference, samples)
                              if "magnitudes" in kinds else ({}, ()))
@@ -69,17 +78,17 @@ def judge_stand_ins(backend: Backend, artifact: Artifact, folder: Path, contract
 
 @contextlib.contextmanager
 def _stand_in(backend: Backend, artifact: Artifact, folder: Path, contract: Contract, kind: StandIn,
-              magnitudes: Path | None = None) -> Iterator[Runner]:
-    """An active runner of a stand-in, which is gone afterwards."""
+              magnitudes: Path | None = None, recording: Recording = _as_it_is) -> Iterator[Runner]:
+    """An active runner of a stand-in, through ``recording``, which is gone afterwards."""
     ready = backend.stand_in(artifact, folder, contract, kind)
     if ready is not None:
-        with ready:
-            yield ready
+        with recording(ready) as runner:
+            yield runner
         return
     with tempfile.TemporaryDirectory(prefix="trt-pipeline-") as scratch:
         target = Path(scratch, "model")
         backend.write_stand_in(artifact, folder, target, kind, magnitudes)
-        with SavedModelRunner(contract, target) as runner:
+        with recording(SavedModelRunner(contract, target)) as runner:
             yield runner
 
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from trt_pipeline import inspection
 from trt_pipeline import vocabulary as vocabularies
 from trt_pipeline.backends import backend
-from trt_pipeline.backends.base import Artifact, ConversionRequest, Request
+from trt_pipeline.backends.base import Artifact, ConversionRequest, Request, Runner
 from trt_pipeline.benchmarking import interleaved
 from trt_pipeline.benchmarking.interleaved import Rival
 from trt_pipeline.benchmarking.runner_process import Side
@@ -226,17 +226,19 @@ def validate(*, backend_name: str, precision: str, artifact: Json, artifact_fold
     words = vocabularies.read_all(vocabulary or {})
     chosen, made, known = backend(backend_name), Artifact.model_validate(artifact), Contract.model_validate(contract)
     against = Reference.model_validate(reference_index), Path(reference_folder), _open(samples, padding)
+
+    def recording(runner: Runner) -> Runner:
+        return recorded.Recorded(runner, against[0].cases, Path(folder)) if answers else runner
+
     if pending := pending or chosen.why_pending(made):
         verdict = estimate.judge_stand_ins(chosen, made, Path(artifact_folder), known, *against,
-                                           Gate.model_validate(gate), precision, pending, progress, words)
-        if answers:
-            recorded.record_stand_in(chosen, made, Path(artifact_folder), known, precision, verdict, against[0].cases,
-                                     against[2], Path(folder))
+                                           Gate.model_validate(gate), precision, pending, progress, vocabularies=words,
+                                           recording=recording)
+        if verdict.estimate and verdict.estimate.surgery and not verdict.estimate.surgery.passed:
+            # Of a graph that is wrong.
+            shutil.rmtree(folder, ignore_errors=True)
     else:
-        runner = chosen.load(made, Path(artifact_folder), known)
-        if answers:
-            runner = recorded.Recorded(runner, against[0].cases, Path(folder))
-        with runner:
+        with recording(chosen.load(made, Path(artifact_folder), known)) as runner:
             verdict = judge.judge(runner, *against, Gate.model_validate(gate), precision, progress, words)
     return verdict.model_dump(mode="json")
 
