@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -58,7 +58,7 @@ _A_DAY = 86400
 def optimize(config: str | Path | Config, *, backends: Sequence[str] = (), precisions: Sequence[str] = (),
              output: str | Path = ARTIFACTS, fresh: bool = False, again: bool = False,
              metrics: Functions | None = None, labels: Any = None,
-             executor: Literal["local", "ray"] | Cluster = "local", checks: Checks | None = None,
+             executor: str | Cluster = "local", checks: Checks | None = None,
              observer: Observer | None = None) -> RunResult:
     """Judge every candidate and publish the best for each target.
 
@@ -70,7 +70,8 @@ def optimize(config: str | Path | Config, *, backends: Sequence[str] = (), preci
         again: publish even what is the newest version already.
         metrics, labels: your own functions of a candidate's outputs and these labels, by name, besides those of the
             configuration; as docs/metrics.md says.
-        executor: where candidates are judged: in workers of this machine, one after the other, or on a Ray cluster.
+        executor: where candidates are judged: "local", in workers of this machine one after the other, or "ray", on
+            that or another cluster.
         checks: what continuous integration asks besides (`ci.gate`); where it is missed, nothing is published.
         observer: who is told how it goes; bars in terminals and notebooks by default.
 
@@ -91,7 +92,7 @@ def sweep(model: str | Path | Config, *, backends: Sequence[str] = (), precision
           early_stopping: bool = True, output: str | Path = ARTIFACTS, fresh: bool = False,
           signatures: Sequence[str] = (), targets: Sequence[Target] = (),
           metrics: Functions | None = None, labels: Any = None,
-          executor: Literal["local", "ray"] | Cluster = "local", checks: Checks | None = None,
+          executor: str | Cluster = "local", checks: Checks | None = None,
           observer: Observer | None = None) -> RunResult:
     """Judge every candidate and publish nothing; what came of it can be published (`CandidateResult.publish`).
 
@@ -502,12 +503,13 @@ class _Opened:
                   self.calibration.folders if self.calibration else {})
 
 
-def _judges(executor: Literal["local", "ray"] | Cluster) -> AbstractContextManager[Judges | None]:
+def _judges(executor: str | Cluster) -> AbstractContextManager[Judges | None]:
     """Who judges candidates; None for workers of this machine."""
     if executor == "local":
         return contextlib.nullcontext()
     if executor != "ray" and not isinstance(executor, Cluster):
-        raise ConfigError(f"no executor '{executor}': there are local and ray")
+        raise ConfigError(f"no executor '{executor}': there are local and ray"
+                          f"{did_you_mean(str(executor), ('local', 'ray'))}")
     from trt_pipeline.cluster.judges import connected
 
     return connected(executor if isinstance(executor, Cluster) else Cluster())

@@ -5,7 +5,7 @@
     speedup_latency_p50@8    original and candidate timed in turn: how many times as fast it is; likewise of throughput
     parity                   the largest error of any output (`parity.judge.Verdict.error`)
     size_mb, memory_mb, gpu_memory_mb, load_s, first_request_s
-    metric:NAME              what a metric of the user's own came to; more is better
+    metric:NAME              what a metric of the user's own came to; more is better unless its bound says otherwise
 
 Each candidate is timed next to the original, not next to the others, and a machine drifts: its milliseconds are
 what this machine took then, its speedup is free of that. So a bound in milliseconds is held against what was
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import FiniteFloat, ValidationError, field_validator, model_validator
 
-from trt_pipeline.benchmarking.statistics import Ratio
+from trt_pipeline.benchmarking.statistics import Latency, Ratio
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.frozen import Frozen
 from trt_pipeline.suggest import did_you_mean
@@ -97,10 +97,10 @@ def figure(candidate: CandidateResult, name: str) -> float | None:
     """
     timed = _parts(name)
     if timed and timed.speedup:
-        one = speedup(candidate, timed.metric, timed.batch)
+        one = interval(candidate, name)
         return one.value if one else None
     if timed:
-        return _worst(timed.metric, (_value(b.candidate, timed.metric) for b in timings(candidate, timed.batch)))
+        return _worst(timed.metric, (measured(b.candidate, timed.metric) for b in timings(candidate, timed.batch)))
     if name.startswith(METRIC):
         value = candidate.metrics.get(name.removeprefix(METRIC))
         return None if value is None or math.isnan(value) else value
@@ -132,10 +132,10 @@ def compared(candidate: CandidateResult, name: str, among: Iterable[CandidateRes
     originals: dict[str, list[float]] = {}
     for other in among:
         for batch in timings(other, timed.batch):
-            originals.setdefault(batch.signature, []).append(_value(batch.original, timed.metric))
+            originals.setdefault(batch.signature, []).append(measured(batch.original, timed.metric))
     levelled = []
     for batch in timings(candidate, timed.batch):
-        typical = statistics.median(originals.get(batch.signature, [_value(batch.original, timed.metric)]))
+        typical = statistics.median(originals.get(batch.signature, [measured(batch.original, timed.metric)]))
         ratio = 1.0 if candidate.name == ORIGINAL else batch.ratios[timed.metric].value
         levelled.append(typical * ratio if timed.metric == "throughput" else typical / ratio)
     return _worst(timed.metric, levelled)
@@ -148,6 +148,16 @@ def speedup(candidate: CandidateResult, metric: str, batch_size: int) -> Ratio |
     if candidate.name == ORIGINAL:
         return Ratio(value=1.0, low=1.0, high=1.0)
     return candidate.benchmark.ratio(metric, batch_size)
+
+
+def interval(candidate: CandidateResult, name: str) -> Ratio | None:
+    """The figure ``name`` with its interval, where that is a speedup that was measured.
+
+    Raises:
+        ConfigError: there is no such figure.
+    """
+    timed = _parts(name)
+    return speedup(candidate, timed.metric, timed.batch) if timed and timed.speedup else None
 
 
 def timings(candidate: CandidateResult, batch_size: int) -> tuple[BatchResult, ...]:
@@ -305,8 +315,8 @@ def _listing() -> str:
     return ", ".join([*(f"[{SPEEDUP}]{metric}@BATCH" for metric in TIMED), *_UNITS, METRIC + "NAME"])
 
 
-def _value(side: Any, metric: str) -> float:
-    """``metric`` of one side's `Latency`."""
+def measured(side: Latency, metric: str) -> float:
+    """``metric``, one of `TIMED`, of one side of the benchmark."""
     return float(getattr(side, metric.removeprefix("latency_")))
 
 

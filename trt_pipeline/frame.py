@@ -49,8 +49,8 @@ def _row(candidate: CandidateResult, names: list[str]) -> dict[str, Any]:
         "stopped": candidate.benchmark.stopped if candidate.benchmark else ""}
     for name in names:
         row[name] = figures.figure(candidate, name)
-        if name.startswith(figures.SPEEDUP) and (speed := figures.as_speed(name)):
-            ratio = figures.speedup(candidate, *speed)
+        if name.startswith(figures.SPEEDUP):
+            ratio = figures.interval(candidate, name)
             row |= {f"{name}_low": ratio.low if ratio else None, f"{name}_high": ratio.high if ratio else None}
     return row
 
@@ -61,8 +61,9 @@ def _batches(candidate: CandidateResult) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"name": candidate.name, "signature": batch.signature, "batch_size": batch.batch_size,
                                "status": candidate.status, "requests": batch.candidate.requests}
         for metric in figures.TIMED:
-            field, ratio = metric.removeprefix("latency_"), batch.ratios[metric]
-            row |= {metric: getattr(batch.candidate, field), f"original_{metric}": getattr(batch.original, field),
+            ratio = batch.ratios[metric]
+            row |= {metric: figures.measured(batch.candidate, metric),
+                    f"original_{metric}": figures.measured(batch.original, metric),
                     f"{figures.SPEEDUP}{metric}": ratio.value, f"{figures.SPEEDUP}{metric}_low": ratio.low,
                     f"{figures.SPEEDUP}{metric}_high": ratio.high}
         rows.append(row)

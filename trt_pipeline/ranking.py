@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trt_pipeline import figures, pareto
@@ -13,7 +11,7 @@ from trt_pipeline.errors import GateError
 from trt_pipeline.figures import ORIGINAL, SPEEDUP, Bound
 from trt_pipeline.publish import select
 from trt_pipeline.results import CandidateResult
-from trt_pipeline.stages.run_folder import folder_name
+from trt_pipeline.stages.run_folder import finalize_command
 
 if TYPE_CHECKING:
     from trt_pipeline.run_result import RunResult
@@ -108,8 +106,7 @@ def _status(run: RunResult, candidate: CandidateResult) -> str:
     text = f"{candidate.status}: {candidate.reason}" if candidate.reason else candidate.status
     if candidate.status != "pending-gpu":
         return text
-    folder = Path(run.folder) / "candidates" / folder_name(candidate.name)
-    return f"{text}; there run: trt-pipeline finalize {shlex.quote(str(folder))} -o NEW_FOLDER"
+    return f"{text}; there run: {finalize_command(run.folder, candidate.name, 'NEW_FOLDER')}"
 
 
 def _missed(candidate: CandidateResult, bound: Bound) -> str:

@@ -8,13 +8,12 @@ Several runs show by how much.
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
+from trt_pipeline import files
 from trt_pipeline.benchmarking.statistics import Ratio
 from trt_pipeline.errors import InputError, OutputError
 from trt_pipeline.frozen import Frozen
@@ -128,15 +127,8 @@ def write(path: Path, baseline: Baseline) -> None:
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
     """
-    draft = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            draft = Path(file.name)
-            file.write(baseline.model_dump_json(indent=1) + "\n")
-        draft.chmod(0o644)
-        os.replace(draft, path)
+        files.write_whole(path, f"{baseline.model_dump_json(indent=1)}\n".encode())
     except OSError as error:
-        if draft:
-            draft.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {error.strerror}; choose another --baseline") from None

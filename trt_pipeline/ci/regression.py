@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from trt_pipeline import figures
 from trt_pipeline.benchmarking.statistics import Ratio
 from trt_pipeline.ci.baseline import BaselineRun, Measured
 from trt_pipeline.ci.outcome import Regression
@@ -30,7 +31,7 @@ def compare(now: BaselineRun, before: Sequence[BaselineRun], objective: str) -> 
     metrics = dict.fromkeys((_METRIC, objective.partition("@")[0]))
     for name, measured in now.candidates.items():
         held = [(run, run.candidates[name]) for run in before if name in run.candidates]
-        if not held or name == "original":
+        if not held or name == figures.ORIGINAL:
             continue
         if held[-1][1].status == "ok" and measured.status != "ok":
             found.append(Regression(candidate=name, what="status", before="ok", now=measured.status))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from trt_pipeline.ci.outcome import GateReport
 from trt_pipeline.publish import select
 from trt_pipeline.report import numbers, wording
-from trt_pipeline.results import CandidateResult
 from trt_pipeline.run_result import RunResult
-from trt_pipeline.stages.run_folder import folder_name
+from trt_pipeline.stages.run_folder import finalize_command, folder_name
 
 _MARKS = {"met": "✅ met", "missed": "❌ missed", "pending": "⏳ pending"}
 # A reason may name every operation of a model; the whole of it is in the report.
@@ -89,15 +88,11 @@ def _pending(result: RunResult) -> Iterator[str]:
     names = ", ".join(one.name for one in waiting)
     yield f"{len(waiting)} candidates wait for a GPU ({_plain(names)}). On a machine that has one:"
     yield ""
-    yield f"    trt-pipeline finalize {result.folder} -o finalized/{result.name}"
+    yield f"    trt-pipeline finalize {shlex.quote(result.folder)} -o finalized/{result.name}"
     yield ""
-    yield f"or one of them: {_code(_finalize(result, waiting[0]))}"
+    one = waiting[0].name
+    yield f"or one of them: {_code(finalize_command(result.folder, one, f'finalized/{folder_name(one)}'))}"
     yield ""
-
-
-def _finalize(result: RunResult, candidate: CandidateResult) -> str:
-    folder = folder_name(candidate.name)
-    return f"trt-pipeline finalize {Path(result.folder) / 'candidates' / folder} -o finalized/{folder}"
 
 
 def _short(reason: str) -> str:

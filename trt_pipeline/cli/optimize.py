@@ -12,6 +12,7 @@ import typer
 from trt_pipeline import api, tracking
 from trt_pipeline.ci import gate as gates
 from trt_pipeline.ci.conclude import conclude
+from trt_pipeline.ci.gate import Checks
 from trt_pipeline.cli import printing
 from trt_pipeline.cli.app import app
 from trt_pipeline.cli.options import (
@@ -31,7 +32,6 @@ from trt_pipeline.cli.options import (
     SummaryFile,
     WriteBaseline,
     executor_of,
-    tracking_uri,
 )
 from trt_pipeline.errors import GateError, PipelineError
 from trt_pipeline.frozen import Frozen
@@ -61,7 +61,7 @@ def optimize(
                          summary=summary)
     judges = executor_of(executor, address, cpus)
     if mlflow is not None:
-        tracking.check(tracking_uri(mlflow))
+        tracking.check(mlflow)
 
     def one(name: str) -> RunResult:
         config = api._config(name).model_copy(update=overrides)
@@ -70,10 +70,7 @@ def optimize(
                                 again=republish, executor=judges, checks=asked, observer=bars)
 
     results, failures = _runs(names, one, as_json)
-    failures += _log(results, mlflow)
-    conclude(asked, results)
-    if failures:
-        raise failures[0]
+    _finish(results, failures, mlflow, asked)
     unserved = [found for result in results for found in result.publications if found.candidate is None]
     if unserved:
         raise GateError(f"nothing could be published for {unserved[0].target}: {unserved[0].why}")
@@ -100,7 +97,7 @@ def sweep(
                          summary=summary)
     judges = executor_of(executor, address, cpus)
     if mlflow is not None:
-        tracking.check(tracking_uri(mlflow))
+        tracking.check(mlflow)
 
     def one(name: str) -> RunResult:
         with terminal.Bars(printing.err) as bars:
@@ -111,10 +108,7 @@ def sweep(
     results, failures = _runs(names, one, as_json)
     for result in results if not as_json else ():
         printing.out.print(result.table())
-    failures += _log(results, mlflow)
-    conclude(asked, results)
-    if failures:
-        raise failures[0]
+    _finish(results, failures, mlflow, asked)
 
 
 def _runs(models: Sequence[str], one: Callable[[str], RunResult],
@@ -137,15 +131,17 @@ def _runs(models: Sequence[str], one: Callable[[str], RunResult],
     return results, failures
 
 
-def _log(results: Sequence[RunResult], mlflow: str | None) -> list[PipelineError]:
-    """Log runs that are over, and written whatever becomes of this; what went wrong with that."""
+def _finish(results: Sequence[RunResult], failures: list[PipelineError], mlflow: str | None, asked: Checks) -> None:
+    """Log and conclude runs that are over, and written whatever becomes of this; then tell the first failure."""
     try:
         for result in results if mlflow is not None else ():
-            logged = tracking.log(result, uri=tracking_uri(mlflow))
+            logged = tracking.log(result, uri=mlflow)
             print(f"{'logged to' if logged.new else 'already in'} MLflow: {logged.page}", file=sys.stderr)
     except PipelineError as error:
-        return [error]
-    return []
+        failures.append(error)
+    conclude(asked, results)
+    if failures:
+        raise failures[0]
 
 
 class _Runs(Frozen):

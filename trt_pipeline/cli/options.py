@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -14,7 +14,6 @@ from trt_pipeline.cluster import Cluster
 from trt_pipeline.errors import ConfigError
 from trt_pipeline.parity.tolerance import Gate, OutputGate
 from trt_pipeline.samples.profiles import Extent
-from trt_pipeline.suggest import did_you_mean
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Backends = Annotated[list[str], typer.Option("--backend", help="Only this backend's candidates; repeatable.")]
@@ -49,20 +48,13 @@ MlflowServer = Annotated[str | None, typer.Option("--mlflow", metavar="URI|env",
     "Log the run to this MLflow, or to that of MLFLOW_TRACKING_URI."))]
 
 
-def executor_of(name: str, address: str | None, cpus: int | None) -> Literal["local"] | Cluster:
-    """Where candidates are judged. Raises ConfigError where there is no such place."""
+def executor_of(name: str, address: str | None, cpus: int | None) -> str | Cluster:
+    """Where candidates are judged, as `api` takes it. Raises ConfigError where the options are of another place."""
     if name == "ray":
         return Cluster(address=address, cpus=cpus)
-    if name != "local":
-        raise ConfigError(f"no executor '{name}': there are local and ray{did_you_mean(name, ('local', 'ray'))}")
     if address or cpus:
         raise ConfigError("--address and --cpus are of a cluster: add --executor ray")
-    return "local"
-
-
-def tracking_uri(given: str | None) -> str | None:
-    """The address of ``--mlflow``; None for MLflow's own variable."""
-    return None if given in ("", "env") else given
+    return name
 
 
 def gate_of(tolerances: list[str]) -> Gate:

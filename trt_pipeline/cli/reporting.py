@@ -14,7 +14,7 @@ from rich.table import Table
 from trt_pipeline import doctor, tracking
 from trt_pipeline.cli import printing
 from trt_pipeline.cli.app import app
-from trt_pipeline.cli.options import Json, MlflowServer, tracking_uri
+from trt_pipeline.cli.options import Json, MlflowServer
 from trt_pipeline.errors import InputError
 from trt_pipeline.report import write_html
 from trt_pipeline.run_result import RunResult
@@ -34,7 +34,7 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
     write_html(result, run_folder / "report.html")
     print(f"{run_folder / 'report.html'} written")
     if mlflow is not None:
-        logged = tracking.log(result, uri=tracking_uri(mlflow), folder=run_folder)
+        logged = tracking.log(result, uri=mlflow, folder=run_folder)
         print(f"{'logged to' if logged.new else 'already in'} MLflow: {logged.page}")
 
 

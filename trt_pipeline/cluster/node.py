@@ -58,7 +58,6 @@ def judge(parcel: Parcel, spec: CandidateSpec, store: Any, cpus: int, threads: s
         os.environ[_SET_BY_RAY] = threads
     with cores.claimed(cpus), _scratch() as folder:
         study = parcel.open(folder / "study", ray.get)
-        # As `Study.field` has it, whoever else is judged meanwhile.
         executor = Executor(study.config, study.model_digest, RemoteStages(folder / "stages", store), False,
                             _Told(store, spec.name))
         logs = executor.folder = _Logs()

@@ -34,9 +34,7 @@ class CandidateSpec(Frozen):
     def _in_short(cls, given: Any) -> Any:
         if not isinstance(given, str):
             return given
-        backend, _, rest = given.partition("/")
-        precision, _, label = rest.partition(":")
-        return {"backend": backend, "precision": precision, "label": label}
+        return dict(zip(("backend", "precision", "label"), _parts(given), strict=True))
 
     @model_validator(mode="after")
     def _known(self) -> CandidateSpec:
@@ -62,7 +60,14 @@ class CandidateSpec(Frozen):
 
 def precision_of(name: str) -> str:
     """The precision in a candidate's name ``backend/precision[:label]``; empty where it names none."""
-    return name.partition("/")[2].partition(":")[0]
+    return _parts(name)[1]
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Backend, precision and label of a candidate's name; what it lacks is empty."""
+    backend, _, rest = name.partition("/")
+    precision, _, label = rest.partition(":")
+    return backend, precision, label
 
 
 def check_candidate(backend: str, precision: str) -> None:
@@ -83,10 +88,9 @@ def check_backend(name: str) -> str:
 
 def check_name(name: str) -> str:
     """``name``, if it is one that a candidate can have. Raises ValueError otherwise."""
-    match = re.fullmatch("([^/]*)/([^:]*)(:[A-Za-z0-9_.-]{1,64})?", name)
-    if match is None:
+    if re.fullmatch("[^/]*/[^:]*(:[A-Za-z0-9_.-]{1,64})?", name) is None:
         raise ValueError(f"'{name}' is no candidate: write BACKEND/PRECISION")
-    check_candidate(match[1], match[2])
+    check_candidate(*_parts(name)[:2])
     return name
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
+from trt_pipeline import figures
 from trt_pipeline.backends import BACKENDS
 from trt_pipeline.calibration.ranges import Method
 from trt_pipeline.config.candidates import CandidateSpec, check_name
@@ -18,7 +19,7 @@ from trt_pipeline.publish import servers
 from trt_pipeline.samples.profiles import Profile
 from trt_pipeline.suggest import did_you_mean
 
-METRICS = ("latency_p50", "latency_p90", "latency_p99", "throughput")
+METRICS = figures.TIMED
 
 
 def _safe_name(name: str) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from trt_pipeline.engine.fit import BuiltOn
+from trt_pipeline.files import write_whole
 
 # TensorRT checks a cache too, but says no more than that its header does not match.
 _KEY = ".json"
@@ -36,19 +35,16 @@ def write(config: Any, file: Path, here: BuiltOn) -> None:
     cache = config.get_timing_cache()
     if cache is None:
         return
-    staged = file.with_name(f".{file.name}-{os.getpid()}")
-    staged.write_bytes(memoryview(cache.serialize()))
+    content = bytes(memoryview(cache.serialize()))
     _key_file(file).write_text(json.dumps({name: getattr(here, name) for name in _KEYED}, indent=2) + "\n")
-    os.replace(staged, file)
+    write_whole(file, content)
 
 
 def keep(file: Path, target: Path) -> None:
     """Copy the cache in ``file`` to ``target``, for the next build."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for source, copy in ((_key_file(file), _key_file(target)), (file, target)):
-        staged = copy.with_name(f".{copy.name}-{os.getpid()}")
-        shutil.copyfile(source, staged)
-        os.replace(staged, copy)
+        write_whole(copy, source.read_bytes())
 
 
 def files(name: str) -> tuple[str, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
+from trt_pipeline import files
 from trt_pipeline.errors import InputError, OutputError
 from trt_pipeline.islands.islands import Islands
 
@@ -25,13 +24,9 @@ def write(file: Path, islands: Islands) -> None:
         content["signatures"][name] |= {
             "before": _short(one.before), "after": None if one.after is None else _short(one.after),
             "curve": [_Flow(raised=p.raised, distance=_short(p.distance), passed=p.passed) for p in one.curve]}
-    part = file.with_name(f"{file.name}.part")
     try:
-        part.write_text(yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=math.inf))
-        os.replace(part, file)
+        files.write_whole(file, yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=math.inf).encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise OutputError(f"the islands file {file} cannot be written: {error.strerror}") from None
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trt_pipeline import digest
+from trt_pipeline import digest, files
 from trt_pipeline.calibration import ranges
 from trt_pipeline.config.schema import Config
 from trt_pipeline.environment import environment
@@ -76,11 +76,11 @@ class Provenance:
         byproducts = [*_measured(candidates),
                       *([statement.descriptor(ranges.FILE, digest.of_file(made))] if made.is_file() else [])]
 
-        def files(model: Mapping[str, str]) -> Mapping[str, bytes]:
+        def brought(model: Mapping[str, str]) -> Mapping[str, bytes]:
             made = statement.statement(model, self._predicate(byproducts, _now()))
             return {FILE: statement.text(made), sbom.FILE: self.sbom}
 
-        return files
+        return brought
 
     def ended(self, result: RunResult) -> dict[str, Any]:
         """`RUN` of a run that has ended.
@@ -115,9 +115,7 @@ class Provenance:
             byproducts=[materials, *byproducts])
 
     def _write(self, document: Mapping[str, Any]) -> None:
-        staged = self._folder / f"{RUN}.new"
-        staged.write_bytes(statement.text(document))
-        staged.replace(self._folder / RUN)
+        files.write_whole(self._folder / RUN, statement.text(document))
 
     def _published(self, result: RunResult) -> Iterable[Path]:
         """The folders of the versions that the run made, one a signature where Triton serves them."""

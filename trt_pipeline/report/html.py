@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import statistics
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
 
+from trt_pipeline import figures, files
 from trt_pipeline.publish import select
 from trt_pipeline.report import differences, distributions, histograms, numbers, wording
 from trt_pipeline.report.plot import Mark, scatter
@@ -30,12 +29,7 @@ _FILTERS = {"ms": numbers.milliseconds, "seconds": numbers.seconds, "size": numb
 def write_html(result: RunResult, path: Path) -> None:
     """Write the report of ``result`` to ``path``; readers find the old file or the whole new one."""
     text = _template().render(**_content(result))
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    files.write_whole(path, text.encode("utf-8", errors="replace"))
 
 
 def _template() -> jinja2.Template:
@@ -107,23 +101,15 @@ def _samples(result: RunResult) -> dict[str, Any]:
 def _marks(result: RunResult) -> list[Mark]:
     """A mark for each candidate that was both timed and compared, in the table's order.
 
-    Each candidate ran next to the original, but not next to the others: its ratio is free of the
-    machine's drift, its milliseconds are not. So a mark stands at the original's typical latency
-    over the candidate's ratio, where its latency would have been had all run at once.
+    It stands where its latency would have been had all run at once (`figures.compared`).
     """
-    comparable = [c for c in result.candidates if select.parity_error(c) is not None]
-    front = {candidate.name for candidate in select.pareto_front(comparable, result.objective)}
-    timings = {c.name: timing for c in result.candidates if (timing := wording.at_objective(c, result.objective))}
-    originals: dict[str, list[float]] = {}
-    for timing in timings.values():
-        originals.setdefault(timing.signature, []).append(timing.original.p50)
+    latency = f"latency_p50@{result.objective.partition('@')[2]}"
+    front = {candidate.name for candidate in select.pareto_front(result.candidates, result.objective)}
     found = []
-    for candidate in comparable:
-        known, error = timings.get(candidate.name), select.parity_error(candidate)
+    for candidate in result.candidates:
+        known, error = figures.compared(candidate, latency, result.candidates), select.parity_error(candidate)
         if known is not None and error is not None:
-            original = candidate.name == select.ORIGINAL
-            latency = statistics.median(originals[known.signature])
             found.append(Mark(name=candidate.name, error=error, passed=candidate.status != "rejected",
-                              latency_ms=latency if original else latency / known.ratios["latency_p50"].value,
-                              original=original, on_front=candidate.name in front))
+                              latency_ms=known, original=candidate.name == select.ORIGINAL,
+                              on_front=candidate.name in front))
     return found

@@ -60,8 +60,8 @@ def _heading(name: str) -> str:
 
 
 def _cell(point: Point, column: str, x: str, y: str) -> str:
-    candidate, speed = point.candidate, figures.as_speed(column)
-    if speed and column.startswith(figures.SPEEDUP):
-        return numbers.ratio(figures.speedup(candidate, *speed))
+    candidate = point.candidate
+    if column.startswith(figures.SPEEDUP):
+        return numbers.ratio(figures.interval(candidate, column))
     value = point.x if column == x else point.y if column == y else figures.figure(candidate, column)
     return "exact" if column == "parity" and value == 0 else figures.text(column, value)

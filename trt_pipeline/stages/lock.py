@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -37,15 +36,3 @@ def exclusive(folder: Path, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(file)
-
-
-@contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Turn a disk that is full or refuses into the one line that it deserves."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        raise OutputError(f"cannot write to {folder}: {error.strerror or error}; free some space or choose another "
-                          "folder with --output") from error

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from trt_pipeline import digest, interpreter, vocabulary
+from trt_pipeline import digest, interpreter
 from trt_pipeline.backends import backend
 from trt_pipeline.calibration import ranges
 from trt_pipeline.config.candidates import CandidateSpec, candidates_of
@@ -39,9 +39,9 @@ def candidates(config: Config, backends: list[str], precisions: list[str]) -> tu
     Raises:
         ConfigError: an option names what does not exist, or nothing is left.
     """
-    allowed = {(c.backend, c.precision) for c in candidates_of(backends, precisions)}
-    chosen = tuple(c for c in config.candidates or candidates_of(backends, precisions)
-                   if (c.backend, c.precision) in allowed)
+    known = candidates_of(backends, precisions)
+    allowed = {(c.backend, c.precision) for c in known}
+    chosen = tuple(c for c in config.candidates if (c.backend, c.precision) in allowed) if config.candidates else known
     if not chosen:
         raise ConfigError(f"no candidate is left: the config names {', '.join(c.name for c in config.candidates)}")
     for name, settings in config.backends.items():
@@ -112,7 +112,6 @@ def signatures(config: Config, contract: Contract) -> tuple[str, ...]:
         if any(shape is not None and (len(shape) < 2 or shape[1] is not None) for shape in shapes):
             raise ConfigError(f"padding names the input '{name}', whose axis 1 is not free: leave it out")
     _check_gate(config, contract, chosen)
-    vocabulary.check(config.vocabulary, [contract.signatures[name] for name in chosen])
     profiles.check(config.profiles, {name: contract.signatures[name] for name in chosen})
     return chosen
 

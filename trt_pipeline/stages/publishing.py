@@ -10,6 +10,7 @@ from trt_pipeline.backends.base import Artifact
 from trt_pipeline.candidate import MODEL_FOLDER
 from trt_pipeline.config.schema import Config
 from trt_pipeline.errors import ConfigError, GateError, InputError, PipelineError
+from trt_pipeline.files import writing_to
 from trt_pipeline.model.contract import WARM_UP, Contract
 from trt_pipeline.provenance.record import Provenance
 from trt_pipeline.publish import publish as publication
@@ -21,7 +22,6 @@ from trt_pipeline.samples.store import Samples
 from trt_pipeline.stages import jobs, lock, plan
 from trt_pipeline.stages.cache import StageCache
 from trt_pipeline.stages.execute import Executor
-from trt_pipeline.stages.lock import writing_to
 from trt_pipeline.stages.observer import Silent
 from trt_pipeline.stages.plan import SampleSet
 from trt_pipeline.stages.run_folder import folder_name

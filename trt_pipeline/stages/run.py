@@ -20,6 +20,7 @@ from trt_pipeline.errors import (
     ModelError,
     SamplesError,
 )
+from trt_pipeline.files import writing_to
 from trt_pipeline.finalizing import kit
 from trt_pipeline.inspection import Inspection
 from trt_pipeline.metrics import metric, scoring
@@ -37,7 +38,6 @@ from trt_pipeline.stages.cache import Entry, StageCache
 from trt_pipeline.stages.execute import Executor
 from trt_pipeline.stages.judges import Judges, OneAfterTheOther
 from trt_pipeline.stages.judging import ORIGINAL_SPEC, Judging
-from trt_pipeline.stages.lock import writing_to
 from trt_pipeline.stages.observer import Observer, Silent
 from trt_pipeline.stages.publishing import WarmUps
 from trt_pipeline.stages.run_folder import RunFolder
@@ -89,7 +89,7 @@ class _Run:
                  observer: Observer, judges: Judges, functions: Functions | None, labels: Any) -> None:
         self.functions, self.labels = functions, labels
         self.config, self.chosen, self.model_digest = config, chosen, model_digest
-        self.observer, self.root, self.fresh, self.judges = observer, root, fresh, judges
+        self.observer, self.root, self.judges = observer, root, judges
         self.executor = Executor(config, model_digest, StageCache(root / "stages"), fresh, observer)
         self.interpreters = plan.interpreters(config, chosen)
         self.given_ranges = plan.given_ranges(config, model_digest)

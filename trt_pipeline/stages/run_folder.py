@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import tempfile
 from datetime import datetime
@@ -60,6 +61,11 @@ class RunFolder:
                 log.write(part.read_text(errors="replace"))
         if files:
             link_tree(files, folder / MODEL_FOLDER)
+
+
+def finalize_command(run: str, candidate: str, output: str) -> str:
+    """The command that finalizes ``candidate`` of the run whose folder is ``run``, for a shell."""
+    return f"trt-pipeline finalize {shlex.quote(str(Path(run, 'candidates', folder_name(candidate))))} -o {output}"
 
 
 def folder_name(candidate: str) -> str:

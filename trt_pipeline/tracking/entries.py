@@ -78,8 +78,7 @@ def _metrics(result: RunResult, candidate: CandidateResult) -> dict[str, float]:
     found: dict[str, float | None] = {}
     for name in figures.names(result):
         found[name] = figures.figure(candidate, name)
-        timed = figures.as_speed(name)
-        if timed and name.startswith(figures.SPEEDUP) and (interval := figures.speedup(candidate, *timed)):
+        if interval := figures.interval(candidate, name):
             found |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
     return {name: value for name, value in found.items() if value is not None}
 
