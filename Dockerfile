@@ -26,7 +26,7 @@ WORKDIR /opt/source
 COPY --chown=1000 pyproject.toml requirements.lock Makefile README.md ./
 COPY --chown=1000 trt_pipeline trt_pipeline
 COPY --chown=1000 tests/environments/tensorrt-8.5.lock tests/environments/
-RUN make install PYTHON=python3.10 COMPILE= \
+RUN make install PYTHON=python3.10 \
     && /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes -r tests/environments/tensorrt-8.5.lock \
     && chmod -R a+rwX /opt/venv
 

@@ -10,9 +10,7 @@ PYTHON310 ?= $(shell for p in python3.10 "$$(pyenv prefix 3.10 2>/dev/null)/bin/
 READY := $(VENV)/.ready
 BIN   := $(VENV)/bin
 ARGS  ?=
-# Modules are compiled when they are first imported: most never are.
-COMPILE ?= --no-compile
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check $(COMPILE) --require-hashes
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
 .PHONY: help install environments optimize sweep serve inspect doctor test test-fast lint bench docs lock clean clean-all
